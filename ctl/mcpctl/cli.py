@@ -1,0 +1,113 @@
+"""The command line, all of it but `attach` and `proxy`.
+
+Each noun is a module of `mcpctl.commands` that adds its own parsers. The first word says which one
+to load, so that a command pays for itself only; `--help` loads them all.
+"""
+
+import argparse
+import importlib
+import os
+import sys
+
+from mcpctl import wire
+from mcpctl.errors import CtlError
+
+MODULES = {
+    "add": "servers",
+    "remove": "servers",
+    "list": "servers",
+    "secret": "secret",
+    "status": "status",
+    "sessions": "sessions",
+    "tools": "tools",
+    "call": "tools",
+    "logs": "logs",
+    "daemon": "daemon",
+}
+"""Each command and the module that has it."""
+
+FAST = {
+    "attach": "connect stdin and stdout to a server: what an MCP client starts",
+    "proxy": "attach with the flags of 'fly mcp proxy'",
+}
+"""What `mcpctl.attach` runs by itself; here for the list of commands only."""
+
+INTERRUPTED = 130
+"""128 + SIGINT, as a shell reports it."""
+
+PIPE_CLOSED = 141
+"""128 + SIGPIPE: whoever read our answer has had enough of it."""
+
+DESCRIPTION = "One resident agent between your MCP clients and your MCP servers."
+EPILOG = """\
+attach NAME and proxy connect an MCP client to a server: see 'mcpctl attach --help'.
+exit codes: 0 done, 1 a tool said that it failed, """
+
+
+def main(argv: list[str]) -> int:
+    """Run one command and answer its exit code; every failure is one line on stderr."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # text of servers may hold anything
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        code = run(argv)
+        sys.stdout.flush()
+        return code
+    except CtlError as exc:
+        return _fail(str(exc), exc.exit_code)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or the interpreter complains at its end
+        return PIPE_CLOSED
+    except Exception as exc:
+        if os.environ.get("MCPCTL_DEBUG"):
+            raise
+        what = f"bug: {type(exc).__name__}: {exc} (MCPCTL_DEBUG=1 shows where)"
+        return _fail(what, wire.exit_code("internal"))
+
+
+def run(argv: list[str]) -> int:
+    """Parse and run; raises what the command raises."""
+    words, command = split_command(argv)
+    wanted = words[0] if words else ""
+    args = make_parser(wanted).parse_args(words)
+    if command is not None and not hasattr(args, "command"):
+        make_parser(wanted).error("only 'mcpctl add' takes a command after --")
+    if command is not None:
+        args.command = command
+    return int(args.run(args))
+
+
+def split_command(argv: list[str]) -> tuple[list[str], list[str] | None]:
+    """Cut at the first `--`: what stands behind it is a command to record and not ours to parse."""
+    if "--" not in argv:
+        return argv, None
+    cut = argv.index("--")
+    return argv[:cut], argv[cut + 1 :]
+
+
+def make_parser(wanted: str = "") -> argparse.ArgumentParser:
+    """The parser with the commands of the module that has `wanted`, or with all."""
+    parser = argparse.ArgumentParser(
+        prog="mcpctl",
+        description=DESCRIPTION,
+        epilog=EPILOG + ", ".join(f"{code} {kind}" for kind, (_, code, _) in wire.KINDS.items()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"mcpctl {wire.VERSION}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for name, text in FAST.items():  # `__main__` has run them before we are asked
+        commands.add_parser(name, help=text, add_help=False)
+    modules = [MODULES[wanted]] if wanted in MODULES else dict.fromkeys(MODULES.values())
+    for module in modules:
+        importlib.import_module(f"mcpctl.commands.{module}").add_to(commands)
+    return parser
+
+
+def _fail(text: str, code: int) -> int:
+    from mcpctl.output import note
+
+    note(text)
+    return code

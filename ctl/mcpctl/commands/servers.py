@@ -1,0 +1,232 @@
+"""`mcpctl add`, `remove`, `list`: the servers that clients can attach to."""
+
+import argparse
+import os
+import shutil
+
+from mcpctl import output, secret_sources, server_draft, server_files, shapes
+from mcpctl.client import Client
+from mcpctl.commands.common import Commands, command, json_flag
+from mcpctl.daemon_process import running_client
+from mcpctl.errors import ApiError, CtlError, UsageError
+from mcpctl.server_draft import Draft
+
+TRANSPORTS = ("auto", "streamable-http", "http-sse", "fly-wrap")
+
+ADD_USAGE = """\
+mcpctl add --server NAME --url URL [options]
+       mcpctl add --server NAME [options] -- COMMAND [ARGS...]"""
+
+
+def add_to(commands: Commands) -> None:
+    """Add the parsers of this module."""
+    _add_parser(command(commands, "add", add, "add a server: a URL or a command", usage=ADD_USAGE))
+    parser = command(commands, "remove", remove, "remove a server and its secrets")
+    parser.add_argument("name", nargs="?", metavar="NAME")
+    parser.add_argument("--server", metavar="NAME", help="the same as NAME")
+    parser = command(commands, "list", show, "list the servers that there are")
+    json_flag(parser)
+
+
+def add(args: argparse.Namespace) -> int:
+    """Write a server's file, its secrets first; take it back when the daemon does not accept it."""
+    name = server_draft.check_name(args.server)
+    if not args.replace and server_files.read(name) is not None:
+        raise server_files.exists(name)
+    draft = _stdio(args) if args.command else _http(args)
+    put(running_client(), name, draft, replace=args.replace)
+    for text in draft.notes:
+        output.note(text)
+    print(f"added {name}: clients reach it with 'mcpctl attach {name}'")
+    return 0
+
+
+def put(client: Client, name: str, draft: Draft, *, replace: bool) -> None:
+    """Store the secrets, write the file, reload; put back what was there if it is refused."""
+    data = server_files.encode(draft.spec)
+    old = server_files.read(name)
+    for key, value in draft.secrets.items():
+        client.set_secret(name, key, value)
+    server_files.write(name, data, replace=replace)
+    try:
+        refusal = _refusal(client.reload(), name)
+    except CtlError:
+        _put_back(name, old)
+        raise
+    if refusal:
+        _put_back(name, old)
+        _take_back(client, name, draft, old)
+        raise UsageError(f"the daemon does not accept server {name!r}: {refusal}")
+    _forget(client, name, server_files.secrets_in(old or b"") - server_files.secrets_in(data))
+
+
+def remove(args: argparse.Namespace) -> int:
+    """Delete a server's file, then its secrets."""
+    if (args.name is None) == (args.server is None):
+        raise UsageError("say which server: mcpctl remove NAME")
+    name = server_draft.check_name(args.name or args.server)
+    server_files.remove(name)
+    client = running_client()
+    client.reload()
+    client.delete_secrets(name)
+    print(f"removed {name}")
+    return 0
+
+
+def show(args: argparse.Namespace) -> int:
+    """Print the servers, and on stderr the files that could not be read."""
+    status = running_client().status()
+    if args.json:
+        output.as_json(shapes.ServerList(servers=status["servers"]))
+    else:
+        output.table(
+            ("NAME", "TRANSPORT", "SESSIONS", "TARGET"),
+            [
+                (row["name"], transport(row), row["sessions"], target(row))
+                for row in status["servers"]
+            ],
+        )
+    for error in status["config_errors"]:
+        output.note(f"cannot use {error['file']}: {error['message']}")
+    return 0
+
+
+def transport(server: shapes.ServerInfo) -> str:
+    """How a server is spoken to, and what `auto` turned out to be."""
+    found = server["detected"]
+    return f"{server['transport']} ({found})" if found else server["transport"]
+
+
+def target(server: shapes.ServerInfo) -> str:
+    """Its URL or its command, in one line."""
+    return server["url"] or " ".join(server["command"] or [])
+
+
+def _add_parser(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(command=None)
+    parser.add_argument("--server", metavar="NAME", required=True, help="the name to give it")
+    parser.add_argument("--replace", action="store_true", help="put it in the place of NAME")
+    parser.add_argument(
+        "--secret",
+        action="append",
+        default=[],
+        metavar="K[=V|=@FILE]",
+        help="keep a secret; a command gets it as variable K, a header names it ${secret:K}",
+    )
+    _add_url_flags(parser.add_argument_group("a server behind a URL"))
+    group = parser.add_argument_group("a command to run here")
+    group.add_argument("--env", action="append", default=[], metavar="K=V", help="set a variable")
+    group.add_argument("--cwd", metavar="FOLDER", help="run it in this folder")
+
+
+def _add_url_flags(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--url", metavar="URL", help="http or https")
+    group.add_argument("--transport", choices=TRANSPORTS, help="found out when not given")
+    group.add_argument("--instance", metavar="ID", help="pin every request to this Fly machine")
+    group.add_argument(
+        "--header",
+        action="append",
+        default=[],
+        metavar="'K: V'",
+        help="send this header on every request; may be repeated",
+    )
+    group.add_argument(
+        "--bearer-token",
+        nargs="?",
+        const=secret_sources.PROMPT,
+        metavar="T",
+        help="send this token; without T from MCPCTL_BEARER_TOKEN, else asked for",
+    )
+    group.add_argument("-u", "--user", metavar="U", help="send basic authentication")
+    group.add_argument(
+        "-p",
+        "--password",
+        nargs="?",
+        const=secret_sources.PROMPT,
+        metavar="P",
+        help="its password; without P from MCPCTL_PASSWORD, else asked for",
+    )
+
+
+def _http(args: argparse.Namespace) -> Draft:
+    if not args.url:
+        raise UsageError("say what to add: --url URL, or -- COMMAND ARGS...")
+    if args.env or args.cwd:
+        raise UsageError("--env and --cwd are for commands, not for a URL")
+    return server_draft.http_draft(
+        args.url,
+        args.header,
+        secret_sources.read_secrets(args.secret),
+        _authorization(args),
+        transport=args.transport,
+        instance=args.instance,
+    )
+
+
+def _authorization(args: argparse.Namespace) -> tuple[str, str, str] | None:
+    """The scheme, the name of the secret and its value."""
+    if args.bearer_token is not None and args.user is not None:
+        raise UsageError("--bearer-token and --user exclude each other")
+    if args.password is not None and args.user is None:
+        raise UsageError("--password needs --user")
+    if args.bearer_token is not None:
+        return "Bearer", "bearer-token", secret_sources.bearer_token(args.bearer_token)
+    if args.user is None:
+        return None
+    if ":" in args.user:  # RFC 7617 §2
+        raise UsageError("a user name for basic authentication cannot have a colon")
+    from base64 import b64encode
+
+    pair = f"{args.user}:{secret_sources.password(args.password)}"
+    return "Basic", "basic", b64encode(pair.encode("utf-8", "surrogateescape")).decode()
+
+
+def _stdio(args: argparse.Namespace) -> Draft:
+    for flag in ("url", "transport", "instance", "header", "bearer_token", "user", "password"):
+        if getattr(args, flag):
+            raise UsageError(f"--{flag.replace('_', '-')} is for a URL, not for a command")
+    program = shutil.which(args.command[0])
+    if program is None:
+        raise UsageError(f"cannot find the command {args.command[0]!r} in PATH")
+    if args.cwd is not None and not os.path.isdir(args.cwd):
+        raise UsageError(f"cannot run the command in {args.cwd}: there is no such folder")
+    return server_draft.stdio_draft(
+        [os.path.abspath(program), *args.command[1:]],
+        args.env,
+        secret_sources.read_secrets(args.secret),
+        os.environ,
+        args.cwd and os.path.abspath(args.cwd),
+    )
+
+
+def _refusal(reloaded: shapes.Reloaded, name: str) -> str | None:
+    file = f"servers/{name}.toml"
+    for error in reloaded["config_errors"]:
+        if error["file"].endswith(file):
+            return error["message"]
+    return None if name in reloaded["servers"] else "it did not find the file; see 'mcpctl status'"
+
+
+def _put_back(name: str, old: bytes | None) -> None:
+    if old is None:
+        server_files.remove(name)
+    else:
+        server_files.write(name, old, replace=True)
+
+
+def _take_back(client: Client, name: str, draft: Draft, old: bytes | None) -> None:
+    client.reload()
+    if old is None:
+        client.delete_secrets(name)
+    elif draft.secrets:
+        output.note(
+            f"the former file is back, but secrets were replaced: {', '.join(draft.secrets)}"
+        )
+
+
+def _forget(client: Client, name: str, keys: set[str]) -> None:
+    for key in sorted(keys):
+        try:
+            client.delete_secret(name, key)
+        except ApiError as exc:
+            output.note(f"cannot delete secret {key}, which is no longer used: {exc}")

@@ -1,0 +1,95 @@
+"""The daemon as a process: start one, find its program, wait until it is gone."""
+
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Iterator
+
+from mcpctl import attach, wire
+from mcpctl.client import Client
+from mcpctl.errors import CtlError, NotRunning
+
+CONTROL_BOUND_S = 10.0
+"""A daemon opens `attach.sock` first and loads the control API when it is first asked for."""
+
+POLL_S = 0.02
+
+
+@contextlib.contextmanager
+def translated() -> Iterator[None]:
+    """Turn the errors of `attach` into ours, and keep our working folder: it may change that."""
+    here = os.open(".", os.O_RDONLY)
+    try:
+        yield
+    except attach.AttachError as exc:
+        raise CtlError(exc.kind, str(exc)) from exc
+    finally:
+        os.fchdir(here)
+        os.close(here)
+
+
+def running_client() -> Client:
+    """A client of the daemon, which is started if none runs."""
+    with translated():
+        attach.ensure_daemon().close()
+    client = Client()
+    deadline = time.monotonic() + CONTROL_BOUND_S
+    while True:
+        try:
+            client.health()
+            return client
+        except NotRunning:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(POLL_S)
+
+
+def program() -> list[str]:
+    """The command that runs the daemon of this installation, its program as an absolute path."""
+    script = os.path.join(os.path.dirname(sys.executable), "mcpctld")
+    return [script] if os.access(script, os.X_OK) else [sys.executable, "-P", "-m", "mcpctld"]
+
+
+def wait_gone(pid: int, bound_s: float) -> bool:
+    """Wait until nothing listens on the control socket and process `pid` has ended."""
+    deadline = time.monotonic() + bound_s
+    while time.monotonic() < deadline:
+        if not _alive(pid) and not answers():
+            return True
+        time.sleep(POLL_S)
+    return False
+
+
+def answers() -> bool:
+    """Whether a daemon answers on the control socket right now."""
+    try:
+        return bool(Client(timeout_s=5.0).health())
+    except NotRunning:
+        return False
+    except CtlError:
+        return True  # it is there, if not well
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return not _is_zombie(pid)
+
+
+def _is_zombie(pid: int) -> bool:
+    # In a container nobody may reap it; it has ended all the same.
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            return file.read().rpartition(")")[2].split()[0] == "Z"
+    except (OSError, IndexError):
+        return False
+
+
+def log_file() -> str:
+    """Where the daemon writes its log."""
+    return f"{wire.state_dir()}/mcpctld.log"

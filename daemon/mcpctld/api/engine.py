@@ -1,0 +1,42 @@
+"""What the control API needs of the daemon, and nothing more. `run` implements it."""
+
+from typing import Protocol
+
+from mcpctl import shapes
+from mcpctld.sessions.events import EventBus
+
+
+class Engine(Protocol):
+    """The daemon as the control API sees it.
+
+    Whatever cannot be done is raised as an `McpctlError`, which the API turns into its answer.
+    """
+
+    @property
+    def draining(self) -> bool:
+        """True once the daemon has begun to stop; event streams end then."""
+
+    @property
+    def events(self) -> EventBus:
+        """What happens, as it happens. `close()` it when draining begins, after the last event."""
+
+    def status(self) -> shapes.Status:
+        """All there is to know at this instant; cheap, and the caller may change its copy."""
+
+    async def reload(self) -> shapes.Reloaded:
+        """Read all configuration files again; the answer, not an exception, names broken ones."""
+
+    async def end_session(self, session_id: str) -> None:
+        """End one session and return when it is gone. Raises `NotFound`."""
+
+    async def set_secret(self, server: str, key: str, value: str) -> None:
+        """Keep a secret; the server need not exist yet, as `mcpctl add` stores secrets first.
+
+        Raises `UserError` for a name that cannot be one, `NotFound` never.
+        """
+
+    async def delete_secrets(self, server: str) -> None:
+        """Forget all secrets of a server; having none is not an error."""
+
+    def shutdown(self) -> None:
+        """Begin draining, and return at once. A second call changes nothing."""

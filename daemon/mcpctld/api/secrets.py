@@ -1,0 +1,17 @@
+"""Secrets travel inwards only: nothing here, and no other route, ever answers with one."""
+
+from mcpctl import shapes
+from mcpctld.api.route import Call
+
+
+async def set_secret(call: Call) -> shapes.Nothing:
+    """Keep one for a server."""
+    body: shapes.SecretValue = call.body
+    await call.engine.set_secret(call.arguments["server"], call.arguments["key"], body["value"])
+    return {}
+
+
+async def delete_secrets(call: Call) -> shapes.Nothing:
+    """Forget all of a server's."""
+    await call.engine.delete_secrets(call.arguments["server"])
+    return {}

@@ -1,0 +1,1 @@
+"""trio: each file owns one kind of I/O and pumps the protocols."""

@@ -1,0 +1,59 @@
+"""The nouns: what a server is, and the settings of the daemon.
+
+A server is a file `servers/NAME.toml` in our configuration folder; `ServerSpec` is exactly its contents.
+"""
+
+from typing import Literal
+
+import msgspec
+
+Transport = Literal["auto", "streamable-http", "http-sse", "fly-wrap", "stdio"]
+
+MiB = 1024 * 1024
+
+
+class ServerSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How to reach one MCP server: a `url`, or a `command` to run here.
+
+    Values of `headers` and `env` may hold `${secret:KEY}`, filled in from the secret store when a session opens.
+    """
+
+    url: str | None = None
+    transport: Transport = "auto"
+    headers: dict[str, str] = {}
+    instance: str | None = None
+    """A Fly machine id: sent as `Fly-Force-Instance-Id` on every request."""
+    command: list[str] | None = None
+    """The absolute path of the program, then its arguments."""
+    env: dict[str, str] = {}
+    """The whole environment of the command, as recorded when the server was added."""
+    cwd: str | None = None
+    connect_timeout_s: float = 30.0
+    """How long a request waits for a server that cannot be reached."""
+    call_timeout_s: float = 3600.0
+    """How long one request may take once it was sent."""
+
+
+class Server(msgspec.Struct, frozen=True, kw_only=True):
+    """A server with its name; ad-hoc ones are named after their URL and have no file."""
+
+    name: str
+    spec: ServerSpec
+    file: str | None = None
+
+    @property
+    def kind(self) -> Literal["http", "stdio"]:
+        """Whether it is spoken to over HTTP or is a process of ours."""
+        return "stdio" if self.spec.command else "http"
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`config.toml` in our configuration folder: limits of the daemon."""
+
+    max_message_bytes: int = 64 * MiB
+    """The longest JSON-RPC message carried; larger ones are refused by name."""
+    max_sessions: int = 1000
+    max_connections_per_origin: int = 512
+    drain_timeout_s: float = 10.0
+    """How long SIGTERM waits for calls in flight."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"

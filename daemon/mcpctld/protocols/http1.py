@@ -1,0 +1,266 @@
+"""HTTP/1.1, client side: requests to bytes, bytes to responses (RFC 9112).
+
+The grammar is llhttp's, through httptools, in its strict mode. Supported: bodies by length, chunked
+or until the connection closes; interim responses (skipped); trailers (dropped). Not supported, and
+an error when they come: upgrades, transfer codings other than chunked, bare LF as line end. Content
+codings are in `content`.
+"""
+
+import enum
+import re
+from collections import deque
+from collections.abc import Sequence
+
+import httptools
+import msgspec
+
+MAX_HEAD_BYTES = 64 * 1024
+"""Servers refuse heads of more than 8 to 64 KiB; what exceeds that is no response of theirs."""
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 §5.6.2
+_FORBIDDEN = re.compile(r"[\r\n\0]")
+_TARGET = re.compile(r"[!-~]+")
+
+
+def encode_request(
+    method: str, target: str, headers: Sequence[tuple[str, str]], body: bytes | None
+) -> bytes:
+    """A whole request; `Content-Length` is added when there is a body, even an empty one.
+
+    Raises `ValueError` for what would not arrive as the request that was meant.
+    """
+    if not _TOKEN.fullmatch(method) or not _TARGET.fullmatch(target):
+        raise ValueError("the method or target of a request is not allowed on the wire")
+    lines = [f"{method} {target} HTTP/1.1"]
+    for name, value in headers:
+        if not _TOKEN.fullmatch(name) or _FORBIDDEN.search(value):
+            raise ValueError(
+                f"header {name!r} is not allowed on the wire"
+            )  # the value may be a secret
+        lines.append(f"{name}: {value}")
+    if body is None:
+        return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+    lines.append(f"Content-Length: {len(body)}\r\n\r\n")
+    return "\r\n".join(lines).encode("latin-1") + body
+
+
+class Headers:
+    """The headers of a response, in order; names are case-insensitive."""
+
+    __slots__ = ("_fields",)
+
+    def __init__(self, fields: Sequence[tuple[bytes, bytes]]) -> None:
+        self._fields = [(name.lower(), value) for name, value in fields]
+
+    def get(self, name: str) -> str | None:
+        """The value, several joined by `", "` (RFC 9110 §5.3); None if there is none."""
+        values = self.get_all(name)
+        return ", ".join(values) if values else None
+
+    def get_all(self, name: str) -> list[str]:
+        """Every value by itself, for the one field that cannot be joined: `Set-Cookie`."""
+        wanted = name.lower().encode("latin-1")
+        return [value.decode("latin-1") for key, value in self._fields if key == wanted]
+
+    def __repr__(self) -> str:  # values may be cookies or session ids
+        names = b" ".join(name for name, _ in self._fields)
+        return f"<Headers {names.decode('latin-1')}>"
+
+
+class Head(msgspec.Struct, frozen=True):
+    """The head of the final response."""
+
+    status: int
+    reason: str
+    headers: Headers
+
+
+class Data(msgspec.Struct, frozen=True, gc=False):
+    """A piece of the body, never empty."""
+
+    data: bytes
+
+    def __repr__(self) -> str:
+        return f"<Data of {len(self.data)} bytes>"
+
+
+class End(msgspec.Struct, frozen=True, gc=False):
+    """The response is complete. `keep_alive`: the connection takes another request."""
+
+    keep_alive: bool
+
+
+class Broken(msgspec.Struct, frozen=True, gc=False):
+    """The connection is of no more use. `started`: part of the awaited response had arrived."""
+
+    reason: str
+    started: bool
+
+
+Event = Head | Data | End | Broken
+
+_TIMEOUT = re.compile(r"(?:^|[,\s])timeout\s*=\s*\"?(\d{1,9})", re.IGNORECASE)
+
+
+def keep_alive_timeout(headers: Headers) -> float | None:
+    """How many seconds the server says it keeps an idle connection (`Keep-Alive: timeout=5`)."""
+    match = _TIMEOUT.search(headers.get("keep-alive") or "")
+    return float(match[1]) if match else None
+
+
+class _State(enum.Enum):
+    IDLE = enum.auto()  # no request is out
+    HEAD = enum.auto()  # a request is out, the head of its answer is not complete
+    BODY = enum.auto()  # the head is complete, the body is not
+    CLOSED = enum.auto()  # whatever comes is of no interest
+
+
+class ResponseReader:
+    """Reads the responses of one connection, one request at a time.
+
+    `expect` before each request; then each response gives `Head`, any number of `Data`, `End`.
+    `Broken` can come at any time and ends it all. Bytes that no request asked for break the
+    connection: the next request would take them for its answer (response splitting).
+    """
+
+    def __init__(self, max_head_bytes: int = MAX_HEAD_BYTES) -> None:
+        self._max_head_bytes = max_head_bytes
+        self._state = _State.IDLE
+        self._method = ""
+        self._started = False
+        self._head_room = 0  # how many bytes may still come before the head is complete
+        self._quiet = 0  # bytes since the last of the body: framing, trailers
+        self._reason = b""
+        self._fields: list[tuple[bytes, bytes]] = []
+        self._chunked = False
+        self._keep_alive = False
+        self._until_close = False
+        self._events: deque[Event] = deque()
+        self._parser = httptools.HttpResponseParser(self)
+
+    def expect(self, method: str) -> None:
+        """A request with this method is about to be sent.
+
+        Raises `RuntimeError` while another is out. On a connection that has broken or ended the
+        next event is `Broken`.
+        """
+        if self._state is _State.CLOSED:
+            self._events.append(Broken("the connection is closed", started=False))
+            return
+        if self._state is not _State.IDLE:
+            raise RuntimeError("cannot send a request: another one is out on this connection")
+        self._state = _State.HEAD
+        self._method = method
+        self._started = False
+        self._head_room = self._max_head_bytes
+        self._quiet = 0
+
+    def receive_data(self, data: bytes) -> None:
+        """Take bytes from the connection."""
+        if self._state is _State.HEAD and data:
+            self._started = True
+            room = self._head_room
+            self._head_room = max(0, room - len(data))
+            if len(data) > room:
+                self._feed(data[:room])
+                if self._state is _State.HEAD:
+                    self._break(f"the response head is longer than {self._max_head_bytes} bytes")
+                data = data[room:]
+        self._feed(data)
+
+    def receive_eof(self) -> None:
+        """The connection was closed by the other side."""
+        if self._state is _State.BODY and self._until_close:
+            self._end()
+        elif self._state is _State.BODY:
+            self._break("the connection was closed before the response was complete")
+        elif self._state is _State.HEAD:
+            self._break("the connection was closed before a response came")
+        else:
+            self._break("the connection was closed while idle")
+
+    def next_event(self) -> Event | None:
+        """The next event, None if there is none yet."""
+        return self._events.popleft() if self._events else None
+
+    def _feed(self, data: bytes) -> None:
+        if self._state is _State.CLOSED:
+            return
+        self._quiet += len(data)
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as exc:
+            self._break(f"not an HTTP/1.1 response: {exc}")
+        if self._quiet > self._max_head_bytes and self._state is not _State.HEAD:
+            self._break("too many bytes that are not of a body")
+
+    def _break(self, reason: str) -> None:
+        if self._state is _State.CLOSED:
+            return
+        self._events.append(Broken(reason, self._state is not _State.IDLE and self._started))
+        self._state = _State.CLOSED
+
+    def _end(self) -> None:
+        self._state = _State.IDLE if self._keep_alive else _State.CLOSED
+        self._events.append(End(self._keep_alive))
+
+    # ------------------------------------------------------------ called by llhttp
+
+    def on_message_begin(self) -> None:
+        """The first byte of a response."""
+        if self._state is _State.IDLE:
+            self._break("unsolicited data")
+        self._reason = b""
+        self._fields = []
+        self._chunked = False
+
+    def on_status(self, reason: bytes) -> None:
+        """The reason phrase, or a piece of it."""
+        self._reason += reason
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A field of the head, or a trailer."""
+        if self._state is not _State.HEAD:
+            return
+        self._fields.append((name, value))
+        if len(name) == _TRANSFER_ENCODING_LENGTH and name.lower() == b"transfer-encoding":
+            if self._chunked or value.strip().lower() != b"chunked":
+                self._break("the response has a transfer coding that was not asked for")
+            self._chunked = True
+
+    def on_headers_complete(self) -> None:
+        """The end of a head, interim or final."""
+        status = self._parser.get_status_code()
+        if self._state is not _State.HEAD:
+            return
+        if status == _SWITCHING_PROTOCOLS:
+            self._break("the server switches protocols, which was not asked for")
+        elif status >= _FINAL:
+            self._begin_body(Head(status, self._reason.decode("latin-1"), Headers(self._fields)))
+
+    def _begin_body(self, head: Head) -> None:
+        self._events.append(head)
+        self._state = _State.BODY
+        self._quiet = 0
+        self._keep_alive = self._parser.should_keep_alive()
+        self._until_close = not self._chunked and head.headers.get("content-length") is None
+        if self._method == "HEAD":
+            # llhttp cannot be told that no body follows; such a connection is not used again.
+            self._keep_alive = False
+            self._end()
+
+    def on_body(self, data: bytes) -> None:
+        """A piece of the body."""
+        if self._state is _State.BODY:
+            self._quiet = 0
+            self._events.append(Data(data))
+
+    def on_message_complete(self) -> None:
+        """The end of a response, interim or final."""
+        if self._state is _State.BODY:
+            self._end()
+
+
+_TRANSFER_ENCODING_LENGTH = len("transfer-encoding")
+_SWITCHING_PROTOCOLS = 101
+_FINAL = 200

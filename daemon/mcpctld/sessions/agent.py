@@ -1,0 +1,240 @@
+"""The agent: takes in attached clients, knows every session, and answers for all of it to the control API."""
+
+import itertools
+import logging
+import os
+import platform
+import time
+from collections import defaultdict
+
+import trio
+
+from mcpctl import shapes, wire
+from mcpctld.config.secrets import SecretStore, fill, missing_secrets, secret_names
+from mcpctld.config.store import ServerStore
+from mcpctld.drivers.http.client import HttpClient
+from mcpctld.drivers.unix import check_peer, receive_greeting
+from mcpctld.errors import Conflict, McpctlError, NotFound, PeerError
+from mcpctld.logs import set_level
+from mcpctld.model import Server
+from mcpctld.sessions.attached import Attached
+from mcpctld.sessions.events import EventBus
+from mcpctld.sessions.figures import Recorder
+from mcpctld.sessions.session import Ending, Services, Session
+
+GREETING_BOUND_S = 5.0
+LAST_CALL_S = 3.0
+"""After the drain, how long sessions may take to end before they are cancelled."""
+
+_log = logging.getLogger("mcpctld")
+
+
+class Agent:
+    """All sessions, and the state that they share. Implements `mcpctld.api.engine.Engine`."""
+
+    def __init__(
+        self, store: ServerStore, secrets: SecretStore, http: HttpClient, info: shapes.DaemonInfo
+    ) -> None:
+        self.events = EventBus()
+        self.draining = False
+        self._store = store
+        self._secrets = secrets
+        self._info = info
+        self._verdicts: dict[str, str] = {}
+        self._http = http
+        self._sessions: dict[str, Session] = {}
+        self._recorders: dict[str, Recorder] = defaultdict(Recorder)
+        self._numbers = itertools.count(1)
+        self._stopping = trio.Event()
+
+    # ------------------------------------------------------------ clients
+
+    async def serve(self, listener: trio.SocketListener, accepting: trio.CancelScope) -> None:
+        """Take in clients until `accepting` is cancelled, and stay until the last one has gone."""
+        async with trio.open_nursery() as nursery:
+            with accepting:
+                async with listener:
+                    await self._accept(listener, nursery)
+
+    async def _accept(self, listener: trio.SocketListener, nursery: trio.Nursery) -> None:
+        while True:
+            try:
+                stream = await listener.accept()
+            except OSError as exc:  # no descriptors left, as a rule: let some sessions end first
+                _log.error("attach.accept_failed", extra={"error": exc.strerror or str(exc)})
+                await trio.sleep(0.1)
+                continue
+            nursery.start_soon(self._attach, stream.socket)
+
+    async def _attach(self, control: trio.socket.SocketType) -> None:
+        attached = await self._greet(control)
+        if attached is None:
+            return
+        try:
+            session = await self._open(attached)
+        except McpctlError as exc:
+            _log.warning("attach.refused", extra={"kind": exc.kind, "error": str(exc)})
+            await attached.release(wire.exit_code(exc.kind), f"mcpctl: {exc}")
+            attached.close()
+            return
+        except BaseException:
+            attached.close()
+            raise
+        self._sessions[session.id] = session
+        try:
+            await session.run()
+        finally:
+            del self._sessions[session.id]
+            self.events.publish("session.closed", {"id": session.id, "server": session.server.name})
+
+    async def _greet(self, control: trio.socket.SocketType) -> Attached | None:
+        """Receive the greeting; who does not greet properly is hung up on."""
+        try:
+            check_peer(control)
+            with trio.fail_after(GREETING_BOUND_S):
+                fields, fds = await receive_greeting(control)
+        except (McpctlError, OSError, trio.TooSlowError) as exc:
+            _log.warning("attach.bad_greeting", extra={"error": str(exc) or type(exc).__name__})
+            control.close()
+            return None
+        except BaseException:
+            control.close()
+            raise
+        if len(fds) != 3:
+            for fd in fds:
+                os.close(fd)
+            control.close()
+            _log.warning("attach.bad_greeting", extra={"error": f"{len(fds)} descriptors instead of 3"})
+            return None
+        return Attached(control, fds, fields)
+
+    async def _open(self, attached: Attached) -> Session:
+        """A session for an attached client. Raises why there cannot be one."""
+        if self.draining:
+            raise Conflict("the daemon is stopping; try again")
+        if len(self._sessions) >= self._store.settings.max_sessions:
+            raise Conflict(f"there are {len(self._sessions)} sessions already; raise max_sessions in config.toml")
+        server = self._find(attached.fields)
+        spec = await fill(server, self._secrets)
+        id = f"s{next(self._numbers)}"
+        _log.info(
+            "session.opened",
+            extra={"session": id, "server": server.name, "client": attached.parent_name, "pid": attached.pid},
+        )
+        services = Services(self._http, self.events, self._verdicts, self._store.settings.max_message_bytes)
+        return Session(id, server, spec, attached, services, self._recorders[server.name])
+
+    def _find(self, fields: list[tuple[str, str]]) -> Server:
+        for key, value in fields:
+            if key == "server":
+                return self._store.get(value)
+        if any(key == "url" for key, _ in fields):
+            return self._store.adhoc(fields)
+        raise PeerError("the greeting names neither a server nor a URL; do mcpctl and mcpctld have the same version?")
+
+    # ------------------------------------------------------------ stopping
+
+    def shutdown(self) -> None:
+        """Begin to stop; a second call changes nothing."""
+        if not self.draining:
+            self.draining = True
+            _log.info("daemon.draining", extra={"sessions": len(self._sessions)})
+            self.events.publish("daemon.draining")
+            self._stopping.set()
+
+    async def wait_stopping(self) -> None:
+        """Wait until somebody wants the daemon to stop."""
+        await self._stopping.wait()
+
+    async def drain(self) -> None:
+        """Let every session finish its calls within the bound, and end it."""
+        bound = self._store.settings.drain_timeout_s
+        with trio.move_on_after(bound + LAST_CALL_S):
+            async with trio.open_nursery() as nursery:
+                for session in tuple(self._sessions.values()):
+                    nursery.start_soon(session.drain, bound)
+            while self._sessions:
+                await trio.sleep(0.01)
+        self.events.close()
+
+    # ------------------------------------------------------------ Engine
+
+    async def reload(self) -> shapes.Reloaded:
+        """Read our files again; what is broken keeps its last good version in force."""
+        changed = await self._store.reload()
+        set_level(self._store.settings.log_level)
+        for error in self._store.errors if changed.errors_changed else ():
+            _log.warning("config.error", extra={"file": error["file"], "error": error["message"]})
+            self.events.publish("config.error", {**error})
+        if changed:
+            names = {"added": changed.added, "changed": changed.changed, "removed": changed.removed}
+            _log.info("servers.changed", extra=names)
+            self.events.publish("servers.changed", {key: list(value) for key, value in names.items()})
+            self._verdicts.clear()
+        return {"servers": list(self._store.servers), "config_errors": self._store.errors}
+
+    async def refresh(self) -> None:
+        """The same, for whoever watches the folder."""
+        await self.reload()
+
+    async def end_session(self, session_id: str) -> None:
+        """End one session and wait until it is gone. Raises `NotFound`."""
+        session = self._sessions.get(session_id)
+        if session is None:
+            raise NotFound(f"no session {session_id!r}; mcpctl sessions lists them")
+        session.end(Ending(0, "mcpctl: the session was ended by request", "request"))
+        while session_id in self._sessions:
+            await trio.sleep(0.01)
+
+    async def set_secret(self, server: str, key: str, value: str) -> None:
+        """Keep a secret."""
+        await self._secrets.set(server, key, value)
+
+    async def delete_secrets(self, server: str) -> None:
+        """Forget a server's secrets."""
+        await self._secrets.delete(server)
+
+    def status(self) -> shapes.Status:
+        """Everything, now."""
+        sessions = [session.info() for session in self._sessions.values()]
+        return {
+            "daemon": self._info,
+            "servers": [self._describe(server, sessions) for server in self._store.servers.values()],
+            "sessions": sessions,
+            "config_errors": self._store.errors,
+        }
+
+    def _describe(self, server: Server, sessions: list[shapes.SessionInfo]) -> shapes.ServerInfo:
+        spec = server.spec
+        recorder = self._recorders[server.name]
+        return {
+            "name": server.name,
+            "kind": server.kind,
+            "url": spec.url,
+            "command": spec.command,
+            "transport": "stdio" if spec.command else spec.transport,
+            "detected": self._verdicts.get(spec.url or ""),
+            "instance": spec.instance,
+            "file": server.file or "",
+            "secrets": secret_names(spec),
+            "missing_secrets": missing_secrets(server, self._secrets),
+            "sessions": sum(session["server"] == server.name for session in sessions),
+            "figures": recorder.figures(),
+            "last_error": recorder.last_error,
+        }
+
+
+def describe_daemon(activation: shapes.Activation, log_file: str) -> shapes.DaemonInfo:
+    """What there is to say of this process."""
+    return {
+        "version": wire.VERSION,
+        "pid": os.getpid(),
+        "python": platform.python_version(),
+        "started_at": time.time(),
+        "activation": activation,
+        "attach_socket": wire.attach_socket(),
+        "control_socket": wire.control_socket(),
+        "config_dir": wire.config_dir(),
+        "state_dir": wire.state_dir(),
+        "log_file": log_file,
+    }

@@ -1,0 +1,82 @@
+"""The client's requests that have no answer yet, and what is known of them."""
+
+from collections import deque
+from collections.abc import Hashable, Iterator
+from typing import NamedTuple
+
+import trio
+
+from mcpctld.protocols.jsonrpc import Message, id_key
+from mcpctld.sessions.figures import Recorder
+
+REMEMBERED = 256
+"""Cancelled calls whose late answer is still passed on, as it would be without us."""
+
+UNBOUNDED = frozenset({"subscriptions/listen"})
+"""Requests that are meant to stay open."""
+
+
+class Call(NamedTuple):
+    """One request in flight. `id` is its raw JSON."""
+
+    id: bytes
+    method: str
+    began: float
+
+
+class Calls:
+    """In the order in which they were made; answered, cancelled or failed at most once each."""
+
+    def __init__(self, recorders: tuple[Recorder, ...]) -> None:
+        self._recorders = recorders
+        self._open: dict[Hashable, Call] = {}
+        self._cancelled: deque[Hashable] = deque(maxlen=REMEMBERED)
+        self._changed = trio.lowlevel.ParkingLot()
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def __iter__(self) -> Iterator[Call]:
+        return iter(tuple(self._open.values()))
+
+    def begin(self, message: Message) -> None:
+        """A request goes out."""
+        self._open[id_key(message.id)] = Call(message.id, message.method, trio.current_time())
+        for recorder in self._recorders:
+            recorder.begin()
+
+    def end(self, id: bytes, *, failed: bool) -> Call | None:
+        """An answer came: the call it belongs to, or None when it belongs to none."""
+        call = self._open.pop(id_key(id), None)
+        if call is not None:
+            seconds = trio.current_time() - call.began
+            for recorder in self._recorders:
+                recorder.end(seconds, failed=failed)
+            self._changed.unpark_all()
+        return call
+
+    def cancel(self, id: bytes) -> None:
+        """The client gave the call up; an answer may still come and is no error."""
+        key = id_key(id)
+        if self._open.pop(key, None) is not None:
+            self._cancelled.append(key)
+            for recorder in self._recorders:
+                recorder.drop()
+            self._changed.unpark_all()
+
+    def was_cancelled(self, id: bytes) -> bool:
+        """Whether an answer to `id` is a late one to a cancelled call; true once for each."""
+        key = id_key(id)
+        if key not in self._cancelled:
+            return False
+        self._cancelled.remove(key)
+        return True
+
+    def oldest_bounded(self) -> Call | None:
+        """The call that has waited longest, of those that may not wait for ever."""
+        return next((call for call in self._open.values() if call.method not in UNBOUNDED), None)
+
+    async def wait_at_most(self, count: int) -> None:
+        """Wait until no more than `count` are open."""
+        while len(self._open) > count:
+            await self._changed.park()

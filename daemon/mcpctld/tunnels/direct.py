@@ -1,0 +1,50 @@
+"""Plain TCP from this machine: the way to everything that has no other."""
+
+import socket
+
+import trio
+
+from mcpctld.errors import NotFound, Unreachable
+
+KEEP_ALIVE_IDLE_S = 30
+KEEP_ALIVE_INTERVAL_S = 10
+KEEP_ALIVE_COUNT = 3
+
+
+def reaches(host: str) -> bool:
+    """Everything, or so it hopes."""
+    return True
+
+
+async def open_stream(host: str, port: int) -> trio.SocketStream:
+    """A TCP connection (RFC 8305, all addresses of the name are tried).
+
+    Raises `NotFound` for a name that does not exist, `Unreachable` for all else.
+    """
+    try:
+        stream = await trio.open_tcp_stream(host, port)
+    except socket.gaierror as exc:
+        if exc.errno == socket.EAI_AGAIN:
+            raise Unreachable(f"cannot look up {host}: {exc.strerror}; is the network up?") from exc
+        raise NotFound(f"no such host: {host} ({exc.strerror}); check the URL") from exc
+    except OSError as exc:
+        raise Unreachable(f"cannot connect to {host}:{port}: {_reason(exc)}") from exc
+    _notice_dead_peers(stream)
+    return stream
+
+
+def _reason(exc: OSError) -> str:
+    """Why: trio wraps the refusals of several addresses in one error without an errno of its own."""
+    causes = exc.__cause__.exceptions if isinstance(exc.__cause__, BaseExceptionGroup) else [exc]
+    texts = {cause.strerror or str(cause) for cause in causes if isinstance(cause, OSError)}
+    return "; ".join(sorted(texts)) or str(exc)
+
+
+def _notice_dead_peers(stream: trio.SocketStream) -> None:
+    """Let the kernel probe a silent connection: an answer may take an hour, a vanished peer must not."""
+    stream.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    idle = getattr(socket, "TCP_KEEPIDLE", None) or getattr(socket, "TCP_KEEPALIVE", None)  # macOS
+    if idle is not None:
+        stream.setsockopt(socket.IPPROTO_TCP, idle, KEEP_ALIVE_IDLE_S)
+    stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEP_ALIVE_INTERVAL_S)
+    stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEP_ALIVE_COUNT)

@@ -1,0 +1,92 @@
+"""What an upstream is, to the session above it."""
+
+import abc
+import logging
+from dataclasses import dataclass, field
+from typing import ClassVar, Protocol
+
+import trio
+
+from mcpctld.drivers.http.client import HttpClient
+from mcpctld.errors import McpctlError
+from mcpctld.model import Server, ServerSpec
+from mcpctld.protocols.jsonrpc import Batch, Message
+
+
+class Downstream(Protocol):
+    """The session, as its upstream sees it: where answers go."""
+
+    def deliver(self, message: Message | Batch) -> None:
+        """Hand a message of the server to the client. Never waits."""
+
+    def fail(self, id: bytes, error: McpctlError) -> None:
+        """Answer the client's request `id` (raw JSON) with an error of ours; nothing if it was answered already."""
+
+    def stderr(self, data: bytes) -> None:
+        """Something the server's process said."""
+
+    @property
+    def full(self) -> bool:
+        """True when the client lags behind; then await `wait_room` before reading more."""
+
+    async def wait_room(self) -> None:
+        """Wait until the client has caught up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """All that an upstream gets. `spec` has its secrets filled in, so it must not be shown."""
+
+    server: Server
+    spec: ServerSpec = field(repr=False)
+    downstream: Downstream
+    http: HttpClient
+    nursery: trio.Nursery
+    verdicts: dict[str, str]
+    """What `auto` found out earlier: the transport by URL."""
+    max_message_bytes: int
+    log: logging.LoggerAdapter[logging.Logger]
+
+
+class Upstream(abc.ABC):
+    """One session with one MCP server.
+
+    The session calls `run` once, `send` any number of times, then `aclose`. An upstream answers each request that it
+    was sent exactly once: through `Downstream.deliver` or `Downstream.fail`.
+    """
+
+    transport: ClassVar[str]
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self.downstream = context.downstream
+        self.log = context.log
+
+    @abc.abstractmethod
+    async def run(self) -> None:
+        """Work until cancelled, or until the server ended the session: then raise why, as an `McpctlError`."""
+
+    @abc.abstractmethod
+    def send(self, message: Message | Batch) -> None:
+        """Take a message of the client. Never waits, never raises."""
+
+    @abc.abstractmethod
+    def forget(self, id: bytes) -> None:
+        """The session has given up on request `id`, because it took too long: stop working on it."""
+
+    async def aclose(self) -> None:
+        """End the session with the server: politely, as long as the caller's deadline lets it."""
+
+    @property
+    def name(self) -> str:
+        """The transport in use, to show; `auto` answers with what it found."""
+        return self.transport
+
+    @property
+    def full(self) -> bool:
+        """True when the server lags behind; then await `wait_room` before sending more."""
+        return False
+
+    async def wait_room(self) -> None:
+        """Wait until the server has caught up."""
+        await trio.lowlevel.checkpoint()

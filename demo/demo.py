@@ -1,0 +1,227 @@
+"""What mcpctl does, shown once with real parts: run it with `make demo`.
+
+In a throw-away home it adds two MCP servers, a local process and one over HTTP, lets the official
+SDK's client attach to both at once through `mcpctl attach`, calls tools, and tidies up.
+"""
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import trio
+from mcp import Client, StdioServerParameters
+from mcp.client.stdio import stdio_client
+
+HERE = Path(__file__).parent
+PROGRAMS = Path(sysconfig.get_path("scripts"))
+LIMIT_S = 60
+"""The whole demo takes a few seconds; a machine that needs this long has a problem to show."""
+
+
+class DemoError(Exception):
+    """Something did not work; the text is for the reader."""
+
+
+def say(text: str, since: float | None = None) -> None:
+    """One line of the account, with the time it took."""
+    took = "" if since is None else f"{(time.perf_counter() - since) * 1000:8.1f} ms"
+    print(f"  {text:<62}{took}", flush=True)
+
+
+def indented(text: str) -> str:
+    """The output of a command, set off from the account."""
+    return "\n".join(f"    | {line}" for line in text.splitlines())
+
+
+# ---------------------------------------------------------------- the stage
+
+
+@contextlib.contextmanager
+def throw_away_home() -> Iterator[dict[str, str]]:
+    """An environment in which nothing of the user's own configuration is seen or touched."""
+    # The path of a unix socket has room for about 100 bytes.
+    base = "/tmp" if os.access("/tmp", os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="mcpctl-demo-", dir=base) as home:
+        folders = {"CONFIG": "config", "STATE": "state", "RUNTIME": "run"}
+        yield {
+            **os.environ,
+            "PATH": f"{PROGRAMS}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+            "HOME": home,
+            "MCPCTL_SECRETS": "file",
+        } | {f"MCPCTL_{name}_DIR": f"{home}/{folder}" for name, folder in folders.items()}
+
+
+@contextlib.contextmanager
+def notes_server(env: dict[str, str]) -> Iterator[str]:
+    """The HTTP server, in a process of its own; its URL."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    command = [sys.executable, str(HERE / "notes_server.py"), str(port)]
+    log = Path(env["HOME"], "notes.log")
+    with log.open("w") as out:
+        process = subprocess.Popen(command, env=env, stdout=out, stderr=out)
+    try:
+        wait_for_port(port, process, log)
+        yield f"http://127.0.0.1:{port}/mcp"
+    finally:
+        process.kill()
+        process.wait()
+
+
+def wait_for_port(port: int, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    """Wait until the server accepts connections; `DemoError` with its output if it does not."""
+    for _ in range(1000):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        if process.poll() is not None:
+            break
+        time.sleep(0.02)
+    raise DemoError(f"the notes server did not start:\n{indented(log.read_text())}")
+
+
+def mcpctl(env: dict[str, str], *words: str) -> str:
+    """Run a command of ours and return what it printed; `DemoError` if it fails."""
+    done = subprocess.run(
+        [PROGRAMS / "mcpctl", *words], env=env, text=True, capture_output=True, timeout=30,
+        stdin=subprocess.DEVNULL, check=False,
+    )  # fmt: skip
+    if done.returncode:
+        said = indented(done.stderr + done.stdout)
+        raise DemoError(f"`mcpctl {' '.join(words)}` ended with {done.returncode}:\n{said}")
+    return done.stdout
+
+
+@contextlib.contextmanager
+def daemon_ended(env: dict[str, str]) -> Iterator[None]:
+    """Stop the daemon that the first `attach` starts, whatever happens in between."""
+    try:
+        yield
+    finally:
+        with contextlib.suppress(DemoError, subprocess.TimeoutExpired):
+            mcpctl(env, "daemon", "stop")
+
+
+# ---------------------------------------------------------------- the play
+
+
+def attached(env: dict[str, str], name: str) -> Client:
+    """The official SDK's client; the server it starts is `mcpctl attach NAME`."""
+    command = StdioServerParameters(
+        command=str(PROGRAMS / "mcpctl"), args=["attach", name], env=env
+    )
+    return Client(stdio_client(command))
+
+
+async def text_of(client: Client, tool: str, **arguments: object) -> str:
+    """The text that a tool answers; `DemoError` if the tool failed."""
+    result = await client.call_tool(tool, arguments)
+    text = " ".join(part.text for part in result.content if part.type == "text")
+    if result.is_error:
+        raise DemoError(f"the tool {tool} failed: {text}")
+    return text
+
+
+async def use_both(env: dict[str, str]) -> None:
+    """Attach to both servers at once and call their tools."""
+    began = time.perf_counter()
+    async with attached(env, "time") as clock:
+        say("attached to time: it started the daemon, which started the server", began)
+        began = time.perf_counter()
+        async with attached(env, "notes") as notes:
+            say("attached to notes, the daemon being there already", began)
+            await call_tools(clock, notes)
+            await many_calls(notes)
+            print("\n  mcpctl status, while both are attached:\n")
+            status = await trio.to_thread.run_sync(mcpctl, env, "status")
+            print(indented(status) + "\n")
+
+
+async def call_tools(clock: Client, notes: Client) -> None:
+    """A few calls, one after the other."""
+    for client, name in ((clock, "time"), (notes, "notes")):
+        began = time.perf_counter()
+        tools = [tool.name for tool in (await client.list_tools()).tools]
+        say(f"{name} has the tools {', '.join(tools)}", began)
+    began = time.perf_counter()
+    await text_of(clock, "get_current_time", timezone="Europe/Paris")
+    say("time told the time in Paris", began)
+    began = time.perf_counter()
+    await text_of(notes, "add_note", text="one daemon holds every connection")
+    await text_of(notes, "add_note", text="attach hands it the pipes and waits")
+    say("notes took two notes", began)
+    heard: list[str | None] = []
+
+    async def hear(_: float, __: float | None, message: str | None) -> None:
+        heard.append(message)
+
+    began = time.perf_counter()
+    await notes.call_tool("read_aloud", {}, progress_callback=hear)
+    say(f"notes read them aloud, {len(heard)} progress notifications came", began)
+
+
+async def many_calls(notes: Client) -> None:
+    """A hundred calls at once on one session."""
+    began = time.perf_counter()
+    async with trio.open_nursery() as nursery:
+        for _ in range(100):
+            nursery.start_soon(text_of, notes, "list_notes")
+    say("100 calls at once on one session, all answered", began)
+
+
+async def play() -> None:
+    """The whole demo, bounded."""
+    with throw_away_home() as env, trio.fail_after(LIMIT_S):
+        began = time.perf_counter()
+        with notes_server(env) as url, daemon_ended(env):
+            say("an HTTP server, built with the official Python SDK, runs", began)
+            began = time.perf_counter()
+            mcpctl(env, "add", "--server", "time", "--", "mcp-server-time")
+            say("mcpctl add --server time -- mcp-server-time", began)
+            began = time.perf_counter()
+            mcpctl(env, "add", "--server", "notes", "--url", url)
+            say(f"mcpctl add --server notes --url {url}", began)
+            await use_both(env)
+            began = time.perf_counter()
+            mcpctl(env, "daemon", "stop")
+            say("the clients are gone, the daemon has stopped", began)
+
+
+def explain(error: BaseException) -> str:
+    """The innermost error of a group, for people."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    if isinstance(error, trio.TooSlowError):
+        return f"not finished within {LIMIT_S} s"
+    return str(error) or repr(error)
+
+
+def main() -> int:
+    """Run the demo; the exit code."""
+    # So that the clean-up runs then, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    if shutil.which("mcp-server-time", path=str(PROGRAMS)) is None:
+        print(f"mcp-server-time is not installed in {PROGRAMS}: run `make demo`", file=sys.stderr)
+        return 1
+    began = time.perf_counter()
+    print("\nmcpctl: one resident agent between MCP clients and MCP servers\n")
+    try:
+        trio.run(play)
+    except (Exception, KeyboardInterrupt) as error:
+        print(f"\nThe demo failed: {explain(error)}", file=sys.stderr)
+        return 1
+    print(f"\nDone in {time.perf_counter() - began:.1f} s. Nothing is left behind.\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,275 @@
+"""A stand-in for the daemon: its control API over HTTP, its attach socket with a scripted MCP server.
+
+Real sockets, real descriptor passing; only what is behind them is invented.
+"""
+
+import array
+import http.server
+import json
+import os
+import shutil
+import socket
+import socketserver
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from mcpctl import cli, wire
+
+FIGURES = {"calls": 3, "errors": 1, "in_flight": 0, "p50_ms": 1.5, "p99_ms": None}
+
+
+@pytest.fixture(autouse=True)
+def places(monkeypatch):
+    """A throw-away home with a short path: a unix socket's may have about 100 characters."""
+    folder = Path(tempfile.mkdtemp(prefix="ctl"))
+    monkeypatch.setenv("HOME", str(folder))
+    for name in ("config", "state", "runtime"):
+        (folder / name).mkdir(mode=0o700)
+        monkeypatch.setenv(f"MCPCTL_{name.upper()}_DIR", str(folder / name))
+    for name in ("XDG_CONFIG_HOME", "XDG_STATE_HOME", "MCPCTL_BEARER_TOKEN", "MCPCTL_PASSWORD"):
+        monkeypatch.delenv(name, raising=False)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def run(capsys):
+    """Run a command in this process: `run("list", "--json")` -> exit code, stdout, stderr."""
+
+    def run(*argv):
+        try:
+            code = cli.main(list(argv))
+        except SystemExit as exc:  # argparse
+            code = exc.code
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+@pytest.fixture
+def daemon(places):
+    """A daemon that knows no server; see `FakeDaemon`."""
+    fake = FakeDaemon()
+    fake.start()
+    yield fake
+    fake.close()
+
+
+class FakeDaemon:
+    """What it was told is in `secrets` and `requests`; what it answers is set by the test."""
+
+    def __init__(self):
+        self.secrets = {}
+        self.requests = []
+        self.sessions = []
+        self.config_errors = []
+        self.refuse_file = None
+        self.version = wire.VERSION
+        self.activation = "self"
+        self.events = []
+        self.mcp = None
+        self.greetings = []
+        self.last_words = "0 \n"
+        self._threads = []
+
+    def start(self):
+        self.api = _Api(self, wire.control_socket())
+        self._spawn(self.api.serve_forever, 0.01)
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind(wire.attach_socket())
+        self.listener.listen(16)
+        self._spawn(self._serve_attach)
+
+    def close(self):
+        self.close_api()
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+        for thread in self._threads:
+            thread.join(5)
+            assert not thread.is_alive()
+
+    def close_api(self):
+        if self.api is None:
+            return
+        self.api.shutdown()
+        self.api.server_close()
+        os.unlink(wire.control_socket())
+        self.api = None
+
+    def status(self):
+        return {
+            "daemon": {
+                "version": self.version,
+                "pid": 999_999_999,
+                "python": "3.11.7",
+                "started_at": time.time() - 3700,
+                "activation": self.activation,
+                "attach_socket": wire.attach_socket(),
+                "control_socket": wire.control_socket(),
+                "config_dir": wire.config_dir(),
+                "state_dir": wire.state_dir(),
+                "log_file": wire.state_dir() + "/mcpctld.log",
+            },
+            "servers": [self.server(path.stem) for path in self.files()],
+            "sessions": self.sessions,
+            "config_errors": self.config_errors,
+        }
+
+    def files(self):
+        return sorted(Path(wire.config_dir(), "servers").glob("*.toml"))
+
+    def server(self, name):
+        return {
+            "name": name,
+            "kind": "http",
+            "url": "http://127.0.0.1:1/mcp",
+            "command": None,
+            "transport": "auto",
+            "detected": "streamable-http",
+            "instance": None,
+            "file": f"{wire.config_dir()}/servers/{name}.toml",
+            "secrets": ["basic", "token"],
+            "missing_secrets": [] if name == "whole" else ["token"],
+            "sessions": 0,
+            "figures": FIGURES,
+            "last_error": None,
+        }
+
+    def reload(self):
+        names = [path.stem for path in self.files()]
+        errors = list(self.config_errors)
+        if self.refuse_file in names:
+            names.remove(self.refuse_file)
+            file = f"{wire.config_dir()}/servers/{self.refuse_file}.toml"
+            errors.append({"file": file, "message": "url is not to its taste"})
+        return {"servers": names, "config_errors": errors}
+
+    def _spawn(self, function, *args):
+        thread = threading.Thread(target=function, args=args)
+        self._threads.append(thread)
+        thread.start()
+
+    def _serve_attach(self):
+        while True:
+            try:
+                connection, _ = self.listener.accept()
+            except OSError:
+                return
+            self._spawn(self._session, connection)
+
+    def _session(self, connection):
+        with connection:
+            connection.settimeout(10)
+            fds = array.array("i")
+            data, ancillary, _, _ = connection.recvmsg(65536, socket.CMSG_SPACE(3 * fds.itemsize))
+            if not data:
+                return
+            fds.frombytes(ancillary[0][2])
+            self.greetings.append(wire.decode_hello(data[wire.HELLO_HEADER :]))
+            with open(fds[0], "rb") as requests, open(fds[1], "wb") as answers:
+                os.close(fds[2])
+                self._serve_mcp(requests, answers)
+                connection.sendall(self.last_words.encode())
+
+    def _serve_mcp(self, requests, answers):
+        for line in requests:
+            for answer in self.mcp(json.loads(line)):
+                if answer is None:
+                    return
+                data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+                try:
+                    answers.write(data + b"\n")
+                    answers.flush()
+                except BrokenPipeError:
+                    return
+
+
+class _Api(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    daemon_threads = True
+
+    def __init__(self, daemon, path):
+        self.daemon = daemon
+        super().__init__(path, _Handler)
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def address_string(self):
+        return "unix"
+
+    def log_message(self, *_):
+        pass
+
+    def _serve(self):
+        daemon = self.server.daemon
+        length = int(self.headers.get("Content-Length") or 0)
+        body = json.loads(self.rfile.read(length)) if length else None
+        daemon.requests.append((self.command, self.path, body))
+        assert self.headers[wire.CLIENT_VERSION_HEADER] == wire.VERSION
+        if self.path == "/v1/events":
+            self._events(daemon)
+        else:
+            self._answer(*self._route(daemon, self.path.split("/")[1:], body))
+
+    def _route(self, daemon, parts, body):
+        match self.command, *parts[1:]:
+            case "GET", "health":
+                return 200, {"status": "ok"}
+            case "GET", "status":
+                return 200, daemon.status()
+            case "GET", "servers":
+                return 200, {"servers": daemon.status()["servers"]}
+            case "GET", "servers", name:
+                if name in [path.stem for path in daemon.files()]:
+                    return 200, daemon.server(name)
+                return _error(404, "not-found", f"there is no server {name!r}")
+            case "POST", "reload":
+                return 200, daemon.reload()
+            case "GET", "sessions":
+                return 200, {"sessions": daemon.sessions}
+            case "DELETE", "sessions", _:
+                return 200, {}
+            case "PUT", "secrets", server, key:
+                daemon.secrets[server, key] = body["value"]
+                return 200, {}
+            case "DELETE", "secrets", server, key:
+                daemon.secrets.pop((server, key), None)
+                return 200, {}
+            case "DELETE", "secrets", server:
+                for pair in [pair for pair in daemon.secrets if pair[0] == server]:
+                    del daemon.secrets[pair]
+                return 200, {}
+            case "POST", "shutdown":
+                threading.Thread(target=daemon.close_api).start()
+                return 200, {"status": "draining"}
+            case "GET",:  # /metrics
+                return 200, b"mcpctl_up 1\n"
+        return _error(404, "not-found", f"there is no route {self.path}")
+
+    do_GET = do_PUT = do_POST = do_DELETE = _serve  # noqa: N815
+
+    def _answer(self, status, body):
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header(wire.VERSION_HEADER, self.server.daemon.version)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)  # and the connection stays open: the client must not wait for its end
+
+    def _events(self, daemon):
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.end_headers()
+        for event in daemon.events:
+            self.wfile.write(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n: hm\n\n".encode())
+        self.close_connection = True
+
+
+def _error(status, kind, message):
+    return status, {"error": {"kind": kind, "message": message}}
