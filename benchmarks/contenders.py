@@ -61,6 +61,9 @@ class Contender(Protocol):
     def residents(self) -> Sequence[int]:
         """The processes that serve every session, beside the session's own."""
 
+    def check(self) -> None:
+        """Raises `Died` when they no longer run."""
+
 
 class Raw:
     """No shim: HTTP on a keep-alive socket."""
@@ -75,6 +78,9 @@ class Raw:
 
     def residents(self) -> Sequence[int]:
         return ()
+
+    def check(self) -> None:
+        pass
 
 
 class Rival:
@@ -93,6 +99,9 @@ class Rival:
     def residents(self) -> Sequence[int]:
         return ()
 
+    def check(self) -> None:
+        pass
+
 
 class Ours:
     """One way into a daemon of ours."""
@@ -104,10 +113,14 @@ class Ours:
         self._ground = ground
 
     def open(self, answers: str) -> Link:
+        self._daemon.check()
         return StdioLink([*self._argv, answers], self._daemon.environment, self._ground.stderr)
 
     def residents(self) -> Sequence[int]:
         return (self._daemon.pid,)
+
+    def check(self) -> None:
+        self._daemon.check()
 
 
 def rival(name: str, ground: Ground) -> Contender:

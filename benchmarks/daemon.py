@@ -1,6 +1,7 @@
 """A daemon of ours, alone in folders of its own, ready and with its control API loaded."""
 
 import os
+import signal
 import socket
 import subprocess
 import time
@@ -9,13 +10,21 @@ from pathlib import Path
 
 from benchmarks import processes
 
+SOCKETS = "MCPCTL_RUNTIME_DIR"
+
 READY_S = 30.0
 STATUS_S = 30.0
 STOP_S = 5.0
+SAID = 3000
+"""How much of a program's output is worth repeating."""
 
 
 class CannotStart(Exception):
     """A daemon of ours did not come up; the message holds the end of what it said."""
+
+
+class Died(Exception):
+    """A daemon of ours ended by itself; the message holds the end of what it said."""
 
 
 class Daemon:
@@ -33,7 +42,7 @@ class Daemon:
             "LANG": "C.UTF-8",
             "MCPCTL_CONFIG_DIR": str(home / "c"),
             "MCPCTL_STATE_DIR": str(home / "s"),
-            "MCPCTL_RUNTIME_DIR": str(home / "r"),
+            SOCKETS: str(home / "r"),
         }
         self._write_servers(servers)
         self.pid = self._start()
@@ -44,9 +53,16 @@ class Daemon:
             self.stop()
             raise
 
+    def check(self) -> None:
+        """Raises `Died` when it runs no more; a stub would start another, unmeasured one."""
+        if not processes.is_running(self.pid):
+            raise Died(f"the daemon died:\n{self._said()}")
+
     def stop(self) -> None:
-        """End it, by force if it does not go by itself."""
+        """End it, by force if need be, and any that a stub has started in its place."""
         processes.end(self.pid, patience_s=STOP_S)
+        for stray in processes.with_variable(SOCKETS, self.environment[SOCKETS]):
+            os.kill(stray, signal.SIGKILL)
 
     def _write_servers(self, servers: Mapping[str, str]) -> None:
         folder = self._home / "c" / "servers"
@@ -65,11 +81,14 @@ class Daemon:
     def _log(self) -> Path:
         return self._home / "daemon.log"
 
+    def _said(self) -> str:
+        return self._log.read_text(errors="replace")[-SAID:]
+
     def _wait_ready(self) -> None:
         deadline = time.monotonic() + READY_S
         while not _accepts(self._home / "r" / "attach.sock"):
             if time.monotonic() > deadline or not processes.is_running(self.pid):
-                raise CannotStart(f"the daemon does not listen:\n{self._log.read_text()[-2000:]}")
+                raise CannotStart(f"the daemon does not listen:\n{self._said()}")
             time.sleep(processes.POLL_S)
 
     def _load_control_api(self) -> None:
@@ -86,7 +105,7 @@ class Daemon:
         except subprocess.TimeoutExpired as exc:
             raise CannotStart(f"`mcpctl status` took longer than {STATUS_S:g} s") from exc
         if done.returncode:
-            raise CannotStart(f"`mcpctl status` failed:\n{done.stderr.decode()[-2000:]}")
+            raise CannotStart(f"`mcpctl status` failed:\n{done.stderr.decode()[-SAID:]}")
 
 
 def _accepts(path: Path) -> bool:

@@ -126,6 +126,20 @@ def trees(roots: Iterable[int]) -> list[int]:
     return found
 
 
+def with_variable(name: str, value: str) -> list[int]:
+    """The process ids of those that were started with this environment variable."""
+    assignment = f"{name}={value}".encode()
+    found = []
+    for pid in (int(entry) for entry in os.listdir("/proc") if entry.isdigit()):
+        try:
+            variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            continue
+        if assignment in variables:
+            found.append(pid)
+    return found
+
+
 def pss_mib(pids: Iterable[int]) -> float:
     """Proportional set size of some processes together: a shared page is divided by its users."""
     return sum(_pss_kib(pid) for pid in pids) / KIB_PER_MIB

@@ -129,9 +129,16 @@ def _paired_table(figures: Figures, ours: str, theirs: str) -> str:
     return table([f"{ours} / {theirs}", "old", "new", "ratio", "over the rounds"], rows)
 
 
+def _ends(text: str) -> str:
+    """The first and the last line: what failed, and the end of what was said about it."""
+    lines = text.strip().splitlines()
+    return lines[0] if len(lines) == 1 else f"{lines[0]} {lines[-1].strip()}"
+
+
 def _notes(figures: Figures) -> str:
     lines = [
-        f"* {f.contender}, `{f.measure}`, round {f.round}: {f.reason}" for f in figures.failures
+        f"* {f.contender}, `{f.measure}`, round {f.round}: {_ends(f.reason)}"
+        for f in figures.failures
     ]
     noisy = sum(not block.is_quiet for block in figures.blocks)
     if noisy:

@@ -10,7 +10,7 @@ from typing import Self
 
 from benchmarks import links, measures, messages, processes, quiet
 from benchmarks.contenders import OLD, OURS, Contender, Ground, Raw, entries, rival
-from benchmarks.daemon import CannotStart, Daemon
+from benchmarks.daemon import CannotStart, Daemon, Died
 from benchmarks.figures import Block, Failure, Figures
 from benchmarks.measures import MEASURES, Effort
 
@@ -20,7 +20,7 @@ QUIET_PATIENCE_S = 2.0
 QUIET_BUDGET_S = 45.0
 """How long a run waits for a quiet machine: before one measurement, and in all."""
 
-FAILURES = (processes.Stuck, links.Hangup, messages.WrongAnswer, OSError)
+FAILURES = (processes.Stuck, links.Hangup, messages.WrongAnswer, Died, OSError)
 """What a contender that fails may cause; anything else is a bug of the benchmark."""
 
 
@@ -100,13 +100,15 @@ class Run:
                 self._fail(number, contender.name, name, exc)
 
     def _measure(self, number: int, contender: Contender, steps: measures.Samples) -> None:
+        blocks = []
         with closing(steps):
             before = quiet.snapshot()
             for metric, samples in steps:
                 share = quiet.foreign_share(before)
-                block = Block(number, contender.name, metric, samples, share)
-                self._figures.blocks.append(block)
+                blocks.append(Block(number, contender.name, metric, samples, share))
                 before = quiet.snapshot()
+        contender.check()
+        self._figures.blocks += blocks
 
     def _fail(self, number: int, contender: str, measure: str, exc: Exception) -> None:
         say(f"{contender}: `{measure}` failed: {exc}")

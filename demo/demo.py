@@ -20,6 +20,7 @@ from pathlib import Path
 import trio
 from mcp import Client, StdioServerParameters
 from mcp.client.stdio import stdio_client
+from mcp.types import Implementation
 
 HERE = Path(__file__).parent
 PROGRAMS = Path(sysconfig.get_path("scripts"))
@@ -34,7 +35,7 @@ class DemoError(Exception):
 def say(text: str, since: float | None = None) -> None:
     """One line of the account, with the time it took."""
     took = "" if since is None else f"{(time.perf_counter() - since) * 1000:8.1f} ms"
-    print(f"  {text:<62}{took}", flush=True)
+    print(f"  {text:<68}{took}", flush=True)
 
 
 def indented(text: str) -> str:
@@ -119,7 +120,7 @@ def attached(env: dict[str, str], name: str) -> Client:
     command = StdioServerParameters(
         command=str(PROGRAMS / "mcpctl"), args=["attach", name], env=env
     )
-    return Client(stdio_client(command))
+    return Client(stdio_client(command), client_info=Implementation(name="demo", version="1"))
 
 
 async def text_of(client: Client, tool: str, **arguments: object) -> str:
@@ -208,7 +209,7 @@ def explain(error: BaseException) -> str:
 def main() -> int:
     """Run the demo; the exit code."""
     # So that the clean-up runs then, too.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     if shutil.which("mcp-server-time", path=str(PROGRAMS)) is None:
         print(f"mcp-server-time is not installed in {PROGRAMS}: run `make demo`", file=sys.stderr)
         return 1
@@ -216,7 +217,7 @@ def main() -> int:
     print("\nmcpctl: one resident agent between MCP clients and MCP servers\n")
     try:
         trio.run(play)
-    except (Exception, KeyboardInterrupt) as error:
+    except (Exception, KeyboardInterrupt, BaseExceptionGroup) as error:
         print(f"\nThe demo failed: {explain(error)}", file=sys.stderr)
         return 1
     print(f"\nDone in {time.perf_counter() - began:.1f} s. Nothing is left behind.\n")

@@ -24,11 +24,15 @@ def home() -> Iterator[Home]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):
+    """Show what the daemon said beside a failure."""
     report = yield
-    made = getattr(item, "funcargs", {}).get("home")
-    if report.when == "call" and report.failed and isinstance(made, Home):
-        report.sections.append(("the daemon", made.transcript()))
-        report.sections.append(("processes", "\n".join(map(repr, made.processes()))))
+    if report.when == "call" and report.failed:
+        for argument in getattr(item, "funcargs", {}).values():
+            made = getattr(argument, "home", argument)
+            if isinstance(made, Home):
+                report.sections.append(("the daemon", made.transcript()))
+                report.sections.append(("processes", "\n".join(map(repr, made.processes()))))
+                break
     return report
 
 

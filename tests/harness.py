@@ -196,7 +196,7 @@ class Home:
     # ------------------------------------------------------------ configuration
 
     def add(self, name: str, **spec: Any) -> Path:
-        """Write `servers/NAME.toml`; the fields are those of a server's file.
+        """Write `servers/NAME.toml` and let a running daemon know; the fields are the file's own.
 
         A command may begin with a bare program name; it runs with this home's environment.
         """
@@ -211,6 +211,8 @@ class Home:
         fresh.write_text(tomli_w.dumps(spec))
         fresh.chmod(0o600)
         fresh.rename(file)
+        if (self.runtime_dir / "control.sock").exists():
+            assert self.api("POST", "/v1/reload")[0] == 200, self.transcript()
         return file
 
     def settings(self, **values: Any) -> None:

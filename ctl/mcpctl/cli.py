@@ -58,8 +58,13 @@ def main(argv: list[str]) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or the interpreter complains at its end
+        silence_stdout()
         return PIPE_CLOSED
+    except OSError as exc:  # every other seam has translated its own
+        silence_stdout()
+        return _fail(
+            f"cannot write the answer: {exc.strerror or exc}", wire.exit_code("unreachable")
+        )
     except Exception as exc:
         if os.environ.get("MCPCTL_DEBUG"):
             raise
@@ -104,6 +109,12 @@ def make_parser(wanted: str = "") -> argparse.ArgumentParser:
     for module in modules:
         importlib.import_module(f"mcpctl.commands.{module}").add_to(commands)
     return parser
+
+
+def silence_stdout() -> None:
+    """Let what is still buffered go nowhere, or the interpreter complains at its end."""
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 1)
 
 
 def _fail(text: str, code: int) -> int:

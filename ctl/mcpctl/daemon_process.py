@@ -19,30 +19,37 @@ POLL_S = 0.02
 @contextlib.contextmanager
 def translated() -> Iterator[None]:
     """Turn the errors of `attach` into ours, and keep our working folder: it may change that."""
-    here = os.open(".", os.O_RDONLY)
+    here = working_folder()
     try:
         yield
     except attach.AttachError as exc:
         raise CtlError(exc.kind, str(exc)) from exc
     finally:
-        os.fchdir(here)
-        os.close(here)
+        with contextlib.suppress(OSError):
+            os.chdir(here or "/")
+
+
+def working_folder() -> str:
+    """Where we are; empty when that was deleted."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return ""
 
 
 def running_client() -> Client:
     """A client of the daemon, which is started if none runs."""
+    client = Client()
+    if answers():
+        return client
     with translated():
         attach.ensure_daemon().close()
-    client = Client()
     deadline = time.monotonic() + CONTROL_BOUND_S
-    while True:
-        try:
-            client.health()
-            return client
-        except NotRunning:
-            if time.monotonic() > deadline:
-                raise
+    while not answers():
+        if time.monotonic() > deadline:
+            raise NotRunning(wire.control_socket(), "but attach.sock answers")
         time.sleep(POLL_S)
+    return client
 
 
 def program() -> list[str]:

@@ -27,14 +27,19 @@ Listener = Callable[[str, dict[str, Any]], None]
 
 
 class RpcError(CtlError):
-    """The server answered with a JSON-RPC error."""
+    """A JSON-RPC error: of the server, or of the daemon, which then names its kind in `data`."""
 
     def __init__(self, method: str, error: dict[str, Any]) -> None:
         self.code = error.get("code")
+        text = str(error.get("message", "no message"))
         data = error.get("data")
         named = data.get("kind") if isinstance(data, dict) else None
-        kind = named if named in wire.KINDS else _KINDS.get(cast(int, self.code), "peer")
-        super().__init__(kind, f"{method}: {error.get('message', 'no message')} ({self.code})")
+        if named in wire.KINDS:
+            super().__init__(named, text.removeprefix("mcpctl: "))
+        else:
+            super().__init__(
+                _KINDS.get(cast(int, self.code), "peer"), f"{method}: {text} ({self.code})"
+            )
 
 
 _KINDS = {-32601: "not-found", -32602: "bad-request"}

@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING, Any, Self
 
 from mcpctl import attach, wire
-from mcpctl.daemon_process import translated
+from mcpctl.daemon_process import translated, working_folder
 from mcpctl.errors import CtlError, SessionEnded
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Link:
         passed = (requests_out, answers_in)
         try:
             with translated():
-                everything = [*fields, ("cwd", os.getcwd()), ("ppid", str(os.getpid()))]
+                everything = [*fields, ("cwd", working_folder()), ("ppid", str(os.getpid()))]
                 everything.append(("version", wire.VERSION))
                 self._control: socket = attach.hand_over(everything, [*passed, 2])
         except CtlError:

@@ -25,8 +25,14 @@ def note(text: str) -> None:
     sys.stderr.write(f"mcpctl: {one_line(text)}\n")
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print rows below a heading; numbers are set to the right, None is a dash."""
+def table(head: Sequence[str], rows: Sequence[Sequence[object]], empty: str = "") -> None:
+    """Print rows below a heading; numbers are set to the right, None is a dash.
+
+    Without rows `empty` is printed, when there is one.
+    """
+    if empty and not rows:
+        print(empty)
+        return
     cells = [[cell(value) for value in row] for row in rows]
     widths = [max(len(text) for text in column) for column in zip(head, *cells, strict=True)]
     right = [any(isinstance(row[index], int | float) for row in rows) for index in range(len(head))]

@@ -24,6 +24,7 @@ RECORDED = (
 )  # fmt: skip
 """A command runs with these as they are now, plus LC_*: not with what a client happens to have."""
 
+_MARKS = re.compile(r"\$\$\{|" + REFERENCE.pattern + r"|\$\{")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -110,11 +111,11 @@ def escape(value: str) -> str:
 
 
 def escape_text(value: str) -> str:
-    """`value` so that only its `${secret:KEY}` are filled in."""
-    parts = REFERENCE.split(value)
-    texts, keys = parts[::2], parts[1::2]
-    filled = [f"{escape(text)}${{secret:{key}}}" for text, key in zip(texts, keys, strict=False)]
-    return "".join(filled) + escape(texts[-1])
+    """What a user wrote, with `${secret:KEY}` and `$${` meaning what they mean in the file.
+
+    Any other `${` stands for itself.
+    """
+    return _MARKS.sub(lambda match: "$${" if match[0] == "${" else match[0], value)
 
 
 def _add_header(draft: Draft, values: dict[str, str], text: str) -> None:

@@ -20,7 +20,7 @@ KEPT = (
     "HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "NO_PROXY", "no_proxy", "ALL_PROXY", "all_proxy",
 )  # fmt: skip
 KEPT_PREFIXES = ("LC_", "XDG_", "MCPCTL_")
-NOT_KEPT = ("MCPCTL_BEARER_TOKEN",)
+NOT_KEPT = ("MCPCTL_BEARER_TOKEN", "MCPCTL_PASSWORD")
 
 
 def start_daemon() -> _socket.socket:
@@ -68,7 +68,6 @@ def _spawn(errors: str) -> int:
         (os.POSIX_SPAWN_OPEN, 2, errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600),
     ]
     argv = [sys.executable, "-P", "-m", "mcpctld", "--started-by-stub"]
-    os.chdir("/")
     return os.posix_spawn(
         sys.executable, argv, clean_environment(), file_actions=actions, setsid=True
     )

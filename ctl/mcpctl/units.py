@@ -26,7 +26,7 @@ RECORDED = (
 def systemd_units(program: list[str]) -> dict[str, str]:
     """The text of each unit by its file name; `program` is the command of the daemon."""
     values = {
-        "program": " ".join(_systemd_word(word).replace("$", "$$") for word in program),
+        "program": _systemd_command(program),
         "environment": "\n".join(
             f"Environment={_systemd_word(f'{key}={value}')}" for key, value in environment().items()
         ),
@@ -62,23 +62,32 @@ def _systemd_runtime() -> str:
     # %t is the login session's folder, whatever its name.
     usual = f"/run/user/{os.getuid()}/mcpctl"
     here = wire.runtime_dir()
-    return "%t/mcpctl" if here == usual else here.replace("%", "%%")
+    return "%t/mcpctl" if here == usual else _one_line(here).replace("%", "%%")
+
+
+def _systemd_command(words: list[str]) -> str:
+    # systemd.service(5): variables are filled in, but not in the path of the program.
+    arguments = [word.replace("$", "$$") for word in words[1:]]
+    return " ".join(map(_systemd_word, [words[0], *arguments]))
 
 
 def _systemd_word(text: str) -> str:
     # systemd.syntax(7): C escapes within double quotes; systemd.unit(5): % begins a specifier.
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    escaped = _one_line(text).replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
     return f'"{escaped}"' if re.search(r"[\s\"'\\;]", text) else escaped
 
 
 def _xml(text: str) -> str:
-    return html.escape(text, quote=False)
+    return html.escape(_one_line(text), quote=False)
+
+
+def _one_line(text: str) -> str:
+    if "\n" in text:  # it would begin another setting
+        raise CtlError("bad-request", f"cannot write a unit with a line break in it: {text!r}")
+    return text
 
 
 def _render(template: str, values: dict[str, str]) -> str:
-    bad = [key for key, value in values.items() if "\0" in value]
-    if bad:
-        raise CtlError("bad-request", f"cannot write a unit: its {bad[0]} has a NUL character")
     text = _template(template)
     for key, value in values.items():
         text = text.replace(f"@{key}@", value)

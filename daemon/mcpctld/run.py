@@ -34,6 +34,7 @@ def run(*, foreground: bool) -> int:
     log_file = f"{wire.state_dir()}/mcpctld.log"
     open_log(log_file, to_stderr=foreground)
     raise_file_limit()
+    os.chdir("/")  # keep no folder busy that a client happened to start us in
     given, manager = activated_sockets()
     unix.private_folder(wire.runtime_dir())
     lock = unix.lock_file(f"{wire.runtime_dir()}/mcpctld.lock")
@@ -55,7 +56,7 @@ async def serve(listeners: dict[str, socket.socket], info: shapes.DaemonInfo) ->
     async with trio.open_nursery() as nursery:
         store = ServerStore(wire.config_dir())
         secrets = SecretStore(wire.state_dir())
-        http = HttpClient(nursery, open_origin, connections_per_origin=store.settings.max_connections_per_origin)
+        http = HttpClient(nursery, open_origin, lambda: store.settings.max_connections_per_origin)
         agent = Agent(store, secrets, http, info)
         await secrets.open()
         await agent.reload()
@@ -64,7 +65,14 @@ async def serve(listeners: dict[str, socket.socket], info: shapes.DaemonInfo) ->
         nursery.start_soon(serve_attach, listeners["attach"], agent, accepting)
         nursery.start_soon(serve_control, listeners["control"], agent)
         await nursery.start(watch_folder, wire.config_dir(), agent.refresh)
-        _log.info("daemon.started", extra={"pid": info["pid"], "activation": info["activation"], "version": info["version"]})
+        _log.info(
+            "daemon.started",
+            extra={
+                "pid": info["pid"],
+                "activation": info["activation"],
+                "version": info["version"],
+            },
+        )
         await agent.wait_stopping()
         accepting.cancel()
         await agent.drain()

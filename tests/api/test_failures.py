@@ -2,6 +2,7 @@
 
 import json
 
+import httpx
 import pytest
 import trio
 
@@ -105,10 +106,7 @@ async def test_a_body_that_grows_too_long_is_refused(api, engine):
         for _ in range(MAX_BODY // 4096 + 1):
             yield b" " * 4096
 
-    try:
-        answer = await api.http.put(SECRET, content=pieces())
-    except trio.BrokenResourceError:  # pragma: no cover - the refusal may outrun the body
-        return
+    answer = await api.http.put(SECRET, content=pieces())
     assert answer.status_code == 413
     assert (await api.http.get("/v1/health")).status_code == 200
 
@@ -185,15 +183,13 @@ async def test_a_body_that_does_not_come_is_not_waited_for(api, tools, autojump_
     assert trio.current_time() - begin == BODY_TIMEOUT_S
 
 
-@pytest.mark.parametrize("option", ["--http2", "--http2-prior-knowledge"])
-async def test_http_2_is_guarded_like_http_1(api, option):
+async def test_http_2_is_guarded_like_http_1(api):
     """hypercorn speaks it unasked, so what holds for the one must hold for the other."""
-    for host, status in (("localhost", b"200"), ("rebound.example", b"403")):
-        curl = ["curl", "-s", "-m", "5", option, "--unix-socket", api.path, "-o", "/dev/null"]
-        url = f"http://{host}/v1/health"
-        command = [*curl, "-w", "%{http_version} %{http_code}", url]
-        done = await trio.run_process(command, capture_stdout=True, capture_stderr=True)
-        assert done.stdout == b"2 " + status
+    transport = httpx.AsyncHTTPTransport(uds=api.path, http1=False, http2=True)
+    async with httpx.AsyncClient(transport=transport) as http:
+        for host, status in (("localhost", 200), ("rebound.example", 403)):
+            answer = await http.get(f"http://{host}/v1/health")
+            assert (answer.http_version, answer.status_code) == ("HTTP/2", status)
 
 
 async def test_a_websocket_is_not_opened(api, tools):

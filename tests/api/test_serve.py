@@ -198,7 +198,7 @@ async def test_a_bug_in_one_connection_ends_that_one_alone(api, tools, caplog, m
 
     with monkeypatch.context() as patch:
         patch.setattr(TCPServer, "run", fail)
-        stream = await api.send("GET /v1/health")
+        stream = await api.connect()
         with trio.fail_after(tools.bound_s):
             assert await tools.to_end(stream) == b""
     assert "control connection failed" in caplog.text

@@ -133,6 +133,14 @@ def test_a_link_to_nothing_and_a_circle_of_links_are_errors(folder):
     assert second["message"].startswith("it cannot be opened: ")
 
 
+def test_a_file_that_goes_away_while_the_folder_is_read_was_never_there(folder, monkeypatch):
+    write(folder, "x.toml", GOOD)
+    real = os.listdir
+    monkeypatch.setattr(os, "listdir", lambda path: [*real(path), "gone.toml"])
+    loaded = load_folder(str(folder))
+    assert (list(loaded.servers), loaded.errors) == (["x"], [])
+
+
 def test_a_huge_file_is_not_read(folder):
     path = write(folder, "x.toml", "")
     os.truncate(path, 100 * 1024 * 1024)

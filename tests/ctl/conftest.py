@@ -1,12 +1,14 @@
-"""A stand-in for the daemon: its control API over HTTP, its attach socket with a scripted MCP server.
+"""A stand-in for the daemon: its control API, and its attach socket with a scripted MCP server.
 
 Real sockets, real descriptor passing; only what is behind them is invented.
 """
 
 import array
+import contextlib
 import http.server
 import json
 import os
+import re
 import shutil
 import socket
 import socketserver
@@ -87,8 +89,11 @@ class FakeDaemon:
 
     def close(self):
         self.close_api()
+        if self.listener is None:
+            return
         self.listener.shutdown(socket.SHUT_RDWR)
         self.listener.close()
+        self.listener = None
         for thread in self._threads:
             thread.join(5)
             assert not thread.is_alive()
@@ -174,7 +179,8 @@ class FakeDaemon:
             with open(fds[0], "rb") as requests, open(fds[1], "wb") as answers:
                 os.close(fds[2])
                 self._serve_mcp(requests, answers)
-                connection.sendall(self.last_words.encode())
+                with contextlib.suppress(ConnectionError):  # the client has left
+                    connection.sendall(self.last_words.encode())
 
     def _serve_mcp(self, requests, answers):
         for line in requests:
@@ -215,42 +221,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if self.path == "/v1/events":
             self._events(daemon)
         else:
-            self._answer(*self._route(daemon, self.path.split("/")[1:], body))
+            self._answer(*self._route(daemon, body))
 
-    def _route(self, daemon, parts, body):
-        match self.command, *parts[1:]:
-            case "GET", "health":
-                return 200, {"status": "ok"}
-            case "GET", "status":
-                return 200, daemon.status()
-            case "GET", "servers":
-                return 200, {"servers": daemon.status()["servers"]}
-            case "GET", "servers", name:
-                if name in [path.stem for path in daemon.files()]:
-                    return 200, daemon.server(name)
-                return _error(404, "not-found", f"there is no server {name!r}")
-            case "POST", "reload":
-                return 200, daemon.reload()
-            case "GET", "sessions":
-                return 200, {"sessions": daemon.sessions}
-            case "DELETE", "sessions", _:
-                return 200, {}
-            case "PUT", "secrets", server, key:
-                daemon.secrets[server, key] = body["value"]
-                return 200, {}
-            case "DELETE", "secrets", server, key:
-                daemon.secrets.pop((server, key), None)
-                return 200, {}
-            case "DELETE", "secrets", server:
-                for pair in [pair for pair in daemon.secrets if pair[0] == server]:
-                    del daemon.secrets[pair]
-                return 200, {}
-            case "POST", "shutdown":
-                threading.Thread(target=daemon.close_api).start()
-                return 200, {"status": "draining"}
-            case "GET",:  # /metrics
-                return 200, b"mcpctl_up 1\n"
-        return _error(404, "not-found", f"there is no route {self.path}")
+    def _route(self, daemon, body):
+        for method, pattern, answer in ROUTES:
+            if method == self.command and (match := re.fullmatch(pattern, self.path)):
+                return answer(daemon, body, *match.groups())
+        return _error("not-found", f"there is no route {self.path}")
 
     do_GET = do_PUT = do_POST = do_DELETE = _serve  # noqa: N815
 
@@ -260,16 +237,59 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.send_header(wire.VERSION_HEADER, self.server.daemon.version)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
-        self.wfile.write(data)  # and the connection stays open: the client must not wait for its end
+        self.wfile.write(
+            data
+        )  # and the connection stays open: the client must not wait for its end
 
     def _events(self, daemon):
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.end_headers()
         for event in daemon.events:
-            self.wfile.write(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n: hm\n\n".encode())
+            self.wfile.write(
+                f"event: {event['type']}\ndata: {json.dumps(event)}\n\n: hm\n\n".encode()
+            )
         self.close_connection = True
 
 
-def _error(status, kind, message):
-    return status, {"error": {"kind": kind, "message": message}}
+def _error(kind, message):
+    return wire.KINDS[kind][0], {"error": {"kind": kind, "message": message}}
+
+
+def _server(daemon, _, name):
+    if name in [path.stem for path in daemon.files()]:
+        return 200, daemon.server(name)
+    return _error("not-found", f"there is no server {name!r}")
+
+
+def _set_secret(daemon, body, server, key):
+    daemon.secrets[server, key] = body["value"]
+    return 200, {}
+
+
+def _delete_secrets(daemon, _, server, key=None):
+    for pair in list(daemon.secrets):
+        if pair[0] == server and key in (None, pair[1]):
+            del daemon.secrets[pair]
+    return 200, {}
+
+
+def _shutdown(daemon, _):
+    threading.Thread(target=daemon.close_api).start()
+    return 200, {"status": "draining"}
+
+
+ROUTES = (
+    ("GET", "/v1/health", lambda daemon, _: (200, {"status": "ok"})),
+    ("GET", "/v1/status", lambda daemon, _: (200, daemon.status())),
+    ("GET", "/v1/servers", lambda daemon, _: (200, {"servers": daemon.status()["servers"]})),
+    ("GET", "/v1/servers/([^/]*)", _server),
+    ("POST", "/v1/reload", lambda daemon, _: (200, daemon.reload())),
+    ("GET", "/v1/sessions", lambda daemon, _: (200, {"sessions": daemon.sessions})),
+    ("DELETE", "/v1/sessions/([^/]*)", lambda daemon, _, session: (200, {})),
+    ("PUT", "/v1/secrets/([^/]*)/([^/]*)", _set_secret),
+    ("DELETE", "/v1/secrets/([^/]*)/([^/]*)", _delete_secrets),
+    ("DELETE", "/v1/secrets/([^/]*)", _delete_secrets),
+    ("POST", "/v1/shutdown", _shutdown),
+    ("GET", "/metrics", lambda daemon, _: (200, b"mcpctl_up 1\n")),
+)

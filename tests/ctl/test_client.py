@@ -95,18 +95,18 @@ def test_another_version_is_told_once(daemon, capsys):
     ],
 )
 def test_a_broken_answer_is_an_error_of_the_other_side(places, answer, kind):
-    with _one_answer(answer), pytest.raises(ApiError) as caught:
+    with OneAnswer(answer), pytest.raises(ApiError) as caught:
         Client().status()
     assert caught.value.kind == kind
 
 
 def test_a_daemon_that_says_nothing_is_not_waited_for_beyond_the_bound(places):
-    with _one_answer(None), pytest.raises(ApiError) as caught:
+    with OneAnswer(None), pytest.raises(ApiError) as caught:
         Client(timeout_s=0.05).status()
     assert caught.value.kind == "timeout"
 
 
-class _one_answer:
+class OneAnswer:
     """A socket that answers one request with these bytes; None: it says nothing."""
 
     def __init__(self, answer):
@@ -139,5 +139,5 @@ class _one_answer:
 def test_the_openapi_document_comes_as_it_is(places):
     document = json.dumps({"openapi": "3.1.0"}).encode()
     head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(document)
-    with _one_answer(head + document):
+    with OneAnswer(head + document):
         assert Client().openapi() == {"openapi": "3.1.0"}

@@ -23,7 +23,14 @@ def test_set_for_an_unknown_server_stores_nothing(daemon, run):
 
 def test_list_says_which_secrets_are_missing(daemon, run):
     run("add", "--server", "x", "--url", "https://one/")
-    assert run("secret", "list", "x")[1].split() == "SECRET STATE basic set token missing".split()
+    assert run("secret", "list", "x")[1].split() == [
+        "SECRET",
+        "STATE",
+        "basic",
+        "set",
+        "token",
+        "missing",
+    ]
     answer = json.loads(run("secret", "list", "x", "--json")[1])
     assert answer == {"secrets": ["basic", "token"], "missing": ["token"]}
 

@@ -169,7 +169,9 @@ def test_a_new_file_that_the_daemon_refuses_is_taken_back(daemon, run):
 def test_a_replacement_that_the_daemon_refuses_gives_way_to_what_was_there(daemon, run):
     run("add", "--server", "x", "--url", "https://one/")
     daemon.refuse_file = "x"
-    code, _, err = run("add", "--server", "x", "--url", "https://h/", "--replace", "--secret", "a=1")
+    code, _, err = run(
+        "add", "--server", "x", "--url", "https://h/", "--replace", "--secret", "a=1"
+    )
     assert code == 2
     assert "secrets were replaced: a" in err
     assert read("x") == {"url": "https://one/"}

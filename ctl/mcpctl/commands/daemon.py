@@ -72,7 +72,7 @@ def start(_: argparse.Namespace) -> int:
 def stop(_: argparse.Namespace) -> int:
     """End the daemon; calls in flight are finished within its bound."""
     found = _installed()
-    if found and (found.listening() or found.running()):
+    if found and _holds(found):
         found.stop()
     if _shut_down() or found:
         print("the daemon has ended")
@@ -85,8 +85,7 @@ def restart(args: argparse.Namespace) -> int:
     """End the daemon and start it anew."""
     found = _installed()
     if found:
-        if not found.running():
-            _shut_down()  # one that a client started before
+        _end_stranger(found)
         found.restart()
     else:
         _shut_down()
@@ -124,13 +123,22 @@ def status(args: argparse.Namespace) -> int:
 def _take_over(found: Service) -> None:
     # Between the end of the old daemon and the new sockets a client may start another one.
     for _ in range(TAKE_OVER_TRIES):
-        if not found.running():
-            _shut_down()
+        _end_stranger(found)
         found.enable()
         if Client().status()["daemon"]["activation"] == found.name:
             return
         found.stop()
     raise CtlError("conflict", "clients start a daemon faster than the service; run install again")
+
+
+def _holds(found: Service) -> bool:
+    return found.listening() or found.running()
+
+
+def _end_stranger(found: Service) -> None:
+    # One that a client started. Behind the manager's own sockets, to ask would start another.
+    if not _holds(found):
+        _shut_down()
 
 
 def _installed() -> Service | None:

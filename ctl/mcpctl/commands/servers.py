@@ -13,6 +13,8 @@ from mcpctl.server_draft import Draft
 
 TRANSPORTS = ("auto", "streamable-http", "http-sse", "fly-wrap")
 
+NONE_YET = "no server is added yet; 'mcpctl add --help' shows how"
+
 ADD_USAGE = """\
 mcpctl add --server NAME --url URL [options]
        mcpctl add --server NAME [options] -- COMMAND [ARGS...]"""
@@ -79,27 +81,11 @@ def show(args: argparse.Namespace) -> int:
     if args.json:
         output.as_json(shapes.ServerList(servers=status["servers"]))
     else:
-        output.table(
-            ("NAME", "TRANSPORT", "SESSIONS", "TARGET"),
-            [
-                (row["name"], transport(row), row["sessions"], target(row))
-                for row in status["servers"]
-            ],
-        )
+        rows = [_row(server) for server in status["servers"]]
+        output.table(("NAME", "TRANSPORT", "SESSIONS", "TARGET"), rows, NONE_YET)
     for error in status["config_errors"]:
         output.note(f"cannot use {error['file']}: {error['message']}")
     return 0
-
-
-def transport(server: shapes.ServerInfo) -> str:
-    """How a server is spoken to, and what `auto` turned out to be."""
-    found = server["detected"]
-    return f"{server['transport']} ({found})" if found else server["transport"]
-
-
-def target(server: shapes.ServerInfo) -> str:
-    """Its URL or its command, in one line."""
-    return server["url"] or " ".join(server["command"] or [])
 
 
 def _add_parser(parser: argparse.ArgumentParser) -> None:
@@ -197,6 +183,12 @@ def _stdio(args: argparse.Namespace) -> Draft:
         os.environ,
         args.cwd and os.path.abspath(args.cwd),
     )
+
+
+def _row(server: shapes.ServerInfo) -> tuple[object, ...]:
+    found = f" ({server['detected']})" if server["detected"] else ""
+    target = server["url"] or " ".join(server["command"] or [])
+    return server["name"], server["transport"] + found, server["sessions"], target
 
 
 def _refusal(reloaded: shapes.Reloaded, name: str) -> str | None:

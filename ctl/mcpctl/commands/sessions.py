@@ -37,7 +37,7 @@ def end(args: argparse.Namespace) -> int:
 
 def table(sessions: list[shapes.SessionInfo]) -> None:
     """Print one line for each session."""
-    output.table(HEAD, [_row(session) for session in sessions])
+    output.table(HEAD, [_row(session) for session in sessions], "no client is attached")
 
 
 def _row(session: shapes.SessionInfo) -> tuple[object, ...]:

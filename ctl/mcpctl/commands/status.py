@@ -8,7 +8,7 @@ import time
 
 from mcpctl import output, shapes
 from mcpctl.client import Client
-from mcpctl.commands import sessions
+from mcpctl.commands import servers, sessions
 from mcpctl.commands.common import Commands, command, json_flag
 from mcpctl.errors import CtlError, NotRunning
 
@@ -101,7 +101,7 @@ def _print(status: shapes.Status, *, as_json: bool, compact: bool = False) -> No
         return
     _print_daemon(status["daemon"])
     print()
-    output.table(HEAD, [_row(server) for server in status["servers"]])
+    output.table(HEAD, [_row(server) for server in status["servers"]], servers.NONE_YET)
     print()
     sessions.table(status["sessions"])
     for error in status["config_errors"]:

@@ -19,12 +19,12 @@ _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110 §5.6.2
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")  # RFC 9110 §5.5
 _INSTANCE = re.compile(r"[A-Za-z0-9_-]{1,64}")
 UNFIT = "a line break, another control character, or one beyond Latin-1"
-_SECRET_NAME = re.compile(r"authorization|cookie|token|key|secret|password", re.IGNORECASE)
+_SECRET_NAME = re.compile(r"authorization|cookie|token|key|secret|passw", re.IGNORECASE)
 
 _OWN_HEADERS = {
     *("host", "content-length", "content-type", "content-encoding", "accept", "accept-encoding"),
-    *("transfer-encoding", "connection", "keep-alive", "proxy-connection", "te", "trailer"),
-    *("upgrade", "expect", "last-event-id"),
+    *("transfer-encoding", "connection", "keep-alive", "proxy-connection", "trailer", "upgrade"),
+    *("te", "expect", "last-event-id"),  # codespell:ignore te
     *("mcp-session-id", "mcp-protocol-version", "mcp-method", "mcp-name"),
 }
 """Set by us for each request: hop-by-hop ones (RFC 9110 §7.6.1), and those that MCP defines."""

@@ -60,7 +60,7 @@ class SecretStore:
             try:
                 await self._read_names()
             except McpctlError as exc:
-                _log.warning("%s", exc)
+                _log.warning("secrets.unreadable", extra={"error": str(exc)})
 
     def known(self, server: str) -> list[str]:
         """The names stored for `server`, sorted, as far as they are in memory; never waits."""
@@ -156,7 +156,7 @@ class SecretStore:
             self._keyring = await trio.to_thread.run_sync(find_keyring, abandon_on_cancel=True)
         self._probed = True
         if scope.cancelled_caught:
-            _log.warning("the keyring did not answer within %g s; it is not used", PROBE_S)
+            _log.warning("secrets.no_keyring", extra={"error": f"no answer within {PROBE_S:g} s"})
 
     def _usable_keyring(self) -> KeyringVault | None:
         if self._keyring is None and self._mode == "keyring":

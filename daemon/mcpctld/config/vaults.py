@@ -104,7 +104,9 @@ class KeyringVault:
         try:
             self._backend.set_password(_SERVICE, f"{server}/{key}", value)
         except _failures() as exc:
-            raise _failed(f"cannot store the secret {server}/{key}", exc) from exc
+            quoted = value in str(exc)  # then neither its text nor its traceback may be shown
+            error = _failed(f"cannot store the secret {server}/{key}", exc, hidden=quoted)
+            raise error from (None if quoted else exc)
 
     def delete(self, server: str, key: str) -> None:
         """Forget a value; nothing happens when there is none."""
@@ -128,7 +130,7 @@ def find_keyring() -> KeyringVault | None:
         # The chainer writes through others, safe or not: one of them is taken by itself.
         candidates = getattr(chosen, "backends", None) or [chosen]
     except _failures() as exc:
-        _log.warning("the keyring cannot be used: %s: %s", type(exc).__name__, exc)
+        _log.warning("secrets.no_keyring", extra={"error": f"{type(exc).__name__}: {exc}"})
         return None
     safe = [backend for backend in candidates if not type(backend).__module__.startswith(_NOT_SAFE)]
     return KeyringVault(safe[0]) if safe else None
@@ -143,8 +145,9 @@ def _failures() -> tuple[type[Exception], ...]:
     return (keyring.errors.KeyringError, OSError, RuntimeError, ValueError, *leaks)
 
 
-def _failed(what: str, exc: Exception) -> McpctlError:
+def _failed(what: str, exc: Exception, *, hidden: bool = False) -> McpctlError:
     advice = "unlock it, or start the daemon with MCPCTL_SECRETS=file"
     if type(exc).__name__ in _LOCKED:
         return Denied(f"{what}: the keyring is locked; {advice}")
-    return Unreachable(f"{what}: the keyring failed ({type(exc).__name__}: {exc}); {advice}")
+    reason = type(exc).__name__ if hidden else f"{type(exc).__name__}: {exc}"
+    return Unreachable(f"{what}: the keyring failed ({reason}); {advice}")

@@ -20,7 +20,9 @@ POLL_S = 0.02
 class Child:
     """A process with its three streams. `stop` ends it and everything it started that stayed in its group."""
 
-    def __init__(self, process: trio.Process, io: DescriptorStream, stderr: DescriptorStream) -> None:
+    def __init__(
+        self, process: trio.Process, io: DescriptorStream, stderr: DescriptorStream
+    ) -> None:
         self._process = process
         self.io = io
         self.stderr = stderr
@@ -29,6 +31,11 @@ class Child:
     def pid(self) -> int:
         """The process id, which is also that of its group."""
         return self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        """The exit code once it has ended, negative for a signal."""
+        return self._process.returncode
 
     async def wait(self) -> int:
         """Wait for its end: the exit code, negative for a signal."""
@@ -78,7 +85,13 @@ async def start_child(
     (in_read, in_write), (out_read, out_write), (err_read, err_write) = pipes
     try:
         process = await trio.lowlevel.open_process(
-            list(argv), stdin=in_read, stdout=out_write, stderr=err_write, env=dict(env), cwd=cwd, start_new_session=True
+            list(argv),
+            stdin=in_read,
+            stdout=out_write,
+            stderr=err_write,
+            env=dict(env),
+            cwd=cwd,
+            start_new_session=True,
         )
     except BaseException as exc:
         for fd in (in_write, out_read, err_read):
@@ -89,14 +102,20 @@ async def start_child(
     finally:
         for fd in (in_read, out_write, err_write):
             os.close(fd)
-    return Child(process, DescriptorStream(nursery, out_read, in_write), DescriptorStream(nursery, err_read, None))
+    return Child(
+        process,
+        DescriptorStream(nursery, out_read, in_write),
+        DescriptorStream(nursery, err_read, None),
+    )
 
 
 def _explain(argv: Sequence[str], cwd: str | None, exc: Exception) -> UserError | Unreachable:
     if isinstance(exc, FileNotFoundError) and cwd is not None and not os.path.isdir(cwd):
         return UserError(f"cannot start {argv[0]}: its folder {cwd} does not exist")
     if isinstance(exc, FileNotFoundError | NotADirectoryError):
-        return UserError(f"cannot start {argv[0]}: no such program; was it moved? add the server again")
+        return UserError(
+            f"cannot start {argv[0]}: no such program; was it moved? add the server again"
+        )
     if isinstance(exc, PermissionError):
         return UserError(f"cannot start {argv[0]}: not allowed to run it")
     return Unreachable(f"cannot start {argv[0]}: {getattr(exc, 'strerror', None) or exc}")

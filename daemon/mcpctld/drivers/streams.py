@@ -88,7 +88,12 @@ class DescriptorStream:
     """
 
     def __init__(
-        self, nursery: trio.Nursery, reading: int | None, writing: int | None, *, borrowed: bool = False
+        self,
+        nursery: trio.Nursery,
+        reading: int | None,
+        writing: int | None,
+        *,
+        borrowed: bool = False,
     ) -> None:
         self._nursery = nursery
         self._borrowed = borrowed
@@ -117,21 +122,25 @@ class DescriptorStream:
         fd = self._reading
         if fd is None:
             return b""
-        # After a short read nothing is left, as a rule: asking again would be a wasted system call.
-        if self._drained:
-            await trio.lowlevel.wait_readable(fd)
-        else:
-            await trio.lowlevel.checkpoint_if_cancelled()
-        while True:
-            try:
-                data = os.read(fd, self._chunk)
-            except BlockingIOError:
+        try:
+            # After a short read nothing is left, as a rule: asking again would be a wasted system call.
+            if self._drained:
                 await trio.lowlevel.wait_readable(fd)
-                continue
-            except OSError:  # reset by the peer: for the reader this is an end like any other
-                return b""
-            self._adapt(fd, len(data))
-            return data
+            else:
+                await trio.lowlevel.checkpoint_if_cancelled()
+            while True:
+                try:
+                    data = os.read(fd, self._chunk)
+                except BlockingIOError:
+                    await trio.lowlevel.wait_readable(fd)
+                    continue
+                self._adapt(fd, len(data))
+                return data
+        except (
+            OSError,
+            trio.ClosedResourceError,
+        ):  # reset by the peer, or closed by us: an end like any other
+            return b""
 
     def _adapt(self, fd: int, count: int) -> None:
         self._drained = count < self._chunk

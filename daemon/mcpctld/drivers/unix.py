@@ -24,7 +24,9 @@ def private_folder(path: str) -> None:
     except OSError as exc:
         raise UserError(f"cannot make the folder {path}: {exc.strerror}") from exc
     if found.st_uid != os.geteuid():
-        raise Denied(f"the folder {path} belongs to user {found.st_uid}, not to us; set MCPCTL_RUNTIME_DIR to another")
+        raise Denied(
+            f"the folder {path} belongs to user {found.st_uid}, not to us; set MCPCTL_RUNTIME_DIR to another"
+        )
     if stat.S_IMODE(found.st_mode) & 0o077:
         raise Denied(f"other users can enter the folder {path}; run: chmod 700 {path}")
 
@@ -37,7 +39,9 @@ def lock_file(path: str) -> int:
     except OSError as exc:
         holder = os.read(fd, 32).decode(errors="replace").strip() or "unknown"
         os.close(fd)
-        raise Conflict(f"a daemon is running already (process {holder}); stop it with: mcpctl daemon stop") from exc
+        raise Conflict(
+            f"a daemon is running already (process {holder}); stop it with: mcpctl daemon stop"
+        ) from exc
     os.ftruncate(fd, 0)
     os.write(fd, f"{os.getpid()}\n".encode())
     return fd
@@ -53,7 +57,9 @@ def listen(path: str) -> socket.socket:
         sock.listen(BACKLOG)
     except OSError as exc:
         sock.close()
-        raise UserError(f"cannot listen on {path}: {exc.strerror or exc}; is the path too long?") from exc
+        raise UserError(
+            f"cannot listen on {path}: {exc.strerror or exc}; is the path too long?"
+        ) from exc
     finally:
         os.umask(umask)
     sock.setblocking(False)
@@ -91,7 +97,9 @@ def peer_uid(sock: socket.socket | trio.socket.SocketType) -> int:
 def peer_pid(sock: socket.socket | trio.socket.SocketType) -> int:
     """The process at the other end, as it was when it connected."""
     if sys.platform == "linux":
-        return int(struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0])
+        return int(
+            struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
+        )
     return int(struct.unpack("i", sock.getsockopt(0, 2, 4))[0])  # macOS: LOCAL_PEERPID
 
 
@@ -123,7 +131,9 @@ async def _receive_exactly(sock: trio.socket.SocketType, count: int, fds: list[i
     data = b""
     while len(data) < count:
         more, ancillary, _flags, _address = await sock.recvmsg(
-            count - len(data), socket.CMSG_SPACE(4 * MAX_FDS), getattr(socket, "MSG_CMSG_CLOEXEC", 0)
+            count - len(data),
+            socket.CMSG_SPACE(4 * MAX_FDS),
+            getattr(socket, "MSG_CMSG_CLOEXEC", 0),
         )
         for level, kind, numbers in ancillary:
             if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):

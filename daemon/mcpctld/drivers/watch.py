@@ -46,18 +46,17 @@ async def watch_folder(
 ) -> None:
     """Await `notify` after changes of `.toml` files in `path` or one level below it, for ever.
 
-    Changes are seen from the call of `started` on. The folder may be absent, vanish and come back.
-    A `notify` that fails is logged, and called again at the next change. Cancelling ends this at
-    once; its helper thread follows within half a second.
+    Changes are seen from the call on. The folder may be absent, vanish and come back. A `notify`
+    that fails is logged, and called again at the next change. Cancelling ends this at once; its
+    helper thread follows within half a second.
     """
     watch = _Watch(os.fspath(path), notify)
     watcher = await watch.arm()
     task_status.started()
     failures = 0
     while True:
-        if watcher is not None:
+        if watcher is not None and await watch.follow(watcher):
             failures = 0
-            await watch.follow(watcher)
         await trio.sleep(_RETRY_S[min(failures, len(_RETRY_S) - 1)])
         failures += 1
         watcher = await watch.arm()
@@ -70,34 +69,39 @@ class _Watch:
         self._root = root
         self._notify = notify
         self._seen: _View | None = None
+        self._watched: tuple[int, int] | None = None
         self._complaint = ""
 
     async def arm(self) -> "RustNotify | None":
-        """Begin to collect events, then look. None when the folder cannot be watched now."""
+        """Begin to collect events. None when the folder cannot be watched now."""
+        # Looking first tells which folder is watched; looking again, what happened in between.
+        self._watched = (await self.look()).identity
         watcher = await trio.to_thread.run_sync(_arm, self._root)
-        await self._look()
+        await self.look()
         if isinstance(watcher, Exception):
             self._complain(watcher)
             return None
         return watcher
 
-    async def follow(self, watcher: "RustNotify") -> None:
-        """Notify of changes until the folder is another one, or gone, or cannot be watched."""
-        watched = self._seen.identity if self._seen else None
+    async def follow(self, watcher: "RustNotify") -> bool:
+        """Notify of changes until the folder is another one or gone.
+
+        False when it is the watcher that fails.
+        """
         stop = threading.Event()
         try:
             while True:
                 events = await trio.to_thread.run_sync(_wait, watcher, stop, abandon_on_cancel=True)
-                now = await self._look(sure=_concerns_us(events))
+                now = await self.look(sure=_concerns_us(events))
                 if isinstance(events, Exception):
                     self._complain(events)
-                    return
-                if now.identity is None or now.identity != watched:
-                    return
+                    return False
+                if now.identity is None or now.identity != self._watched:
+                    return True
         finally:
             stop.set()
 
-    async def _look(self, *, sure: bool = False) -> _View:
+    async def look(self, *, sure: bool = False) -> _View:
         """Compare with what was last seen; `sure` notifies even when nothing looks different."""
         before, now = self._seen, await trio.to_thread.run_sync(_view, self._root)
         self._seen = now
@@ -106,18 +110,18 @@ class _Watch:
         try:
             await self._notify()
         except Exception:  # a guard: whatever is wrong with one reload, the next must happen
-            _log.exception("cannot take up the change of %s", self._root)
+            _log.exception("watch.reload_failed", extra={"folder": self._root})
         return now
 
     def _complain(self, exc: Exception) -> None:
         """Log a failure to watch, once: looking goes on, only more slowly."""
         if str(exc) != self._complaint and not isinstance(exc, FileNotFoundError):
-            _log.warning("cannot watch %s: %s; looking every few seconds", self._root, exc)
+            _log.warning("watch.failed", extra={"folder": self._root, "error": str(exc)})
         self._complaint = str(exc)
 
 
 def _arm(root: str) -> "RustNotify | Exception":
-    from watchfiles._rust_notify import RustNotify  # 50 ms: it brings asyncio
+    from watchfiles._rust_notify import RustNotify  # late: nothing else wants anyio
 
     try:
         return RustNotify([root], False, False, 0, True, True)

@@ -18,7 +18,7 @@ MAX_HEAD_BYTES = 64 * 1024
 """Servers refuse heads of more than 8 to 64 KiB; what exceeds that is no response of theirs."""
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 §5.6.2
-_FORBIDDEN = re.compile(r"[\r\n\0]")
+_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")  # §5.5, with obs-text as Latin-1
 _TARGET = re.compile(r"[!-~]+")
 
 
@@ -33,7 +33,7 @@ def encode_request(
         raise ValueError("the method or target of a request is not allowed on the wire")
     lines = [f"{method} {target} HTTP/1.1"]
     for name, value in headers:
-        if not _TOKEN.fullmatch(name) or _FORBIDDEN.search(value):
+        if not _TOKEN.fullmatch(name) or not _VALUE.fullmatch(value):
             raise ValueError(
                 f"header {name!r} is not allowed on the wire"
             )  # the value may be a secret
@@ -60,7 +60,9 @@ class Headers:
     def get_all(self, name: str) -> list[str]:
         """Every value by itself, for the one field that cannot be joined: `Set-Cookie`."""
         wanted = name.lower().encode("latin-1")
-        return [value.decode("latin-1") for key, value in self._fields if key == wanted]
+        return [
+            value.decode("latin-1").strip(" \t") for key, value in self._fields if key == wanted
+        ]
 
     def __repr__(self) -> str:  # values may be cookies or session ids
         names = b" ".join(name for name, _ in self._fields)
@@ -129,11 +131,10 @@ class ResponseReader:
         self._method = ""
         self._started = False
         self._head_room = 0  # how many bytes may still come before the head is complete
-        self._quiet = 0  # bytes since the last of the body: framing, trailers
+        self._quiet = 0  # bytes since the last of a body, by whole pieces: framing, trailers
         self._reason = b""
         self._fields: list[tuple[bytes, bytes]] = []
         self._chunked = False
-        self._keep_alive = False
         self._until_close = False
         self._events: deque[Event] = deque()
         self._parser = httptools.HttpResponseParser(self)
@@ -171,7 +172,7 @@ class ResponseReader:
     def receive_eof(self) -> None:
         """The connection was closed by the other side."""
         if self._state is _State.BODY and self._until_close:
-            self._end()
+            self._end(keep_alive=False)
         elif self._state is _State.BODY:
             self._break("the connection was closed before the response was complete")
         elif self._state is _State.HEAD:
@@ -200,9 +201,9 @@ class ResponseReader:
         self._events.append(Broken(reason, self._state is not _State.IDLE and self._started))
         self._state = _State.CLOSED
 
-    def _end(self) -> None:
-        self._state = _State.IDLE if self._keep_alive else _State.CLOSED
-        self._events.append(End(self._keep_alive))
+    def _end(self, *, keep_alive: bool) -> None:
+        self._state = _State.IDLE if keep_alive else _State.CLOSED
+        self._events.append(End(keep_alive))
 
     # ------------------------------------------------------------ called by llhttp
 
@@ -242,12 +243,10 @@ class ResponseReader:
         self._events.append(head)
         self._state = _State.BODY
         self._quiet = 0
-        self._keep_alive = self._parser.should_keep_alive()
         self._until_close = not self._chunked and head.headers.get("content-length") is None
         if self._method == "HEAD":
             # llhttp cannot be told that no body follows; such a connection is not used again.
-            self._keep_alive = False
-            self._end()
+            self._end(keep_alive=False)
 
     def on_body(self, data: bytes) -> None:
         """A piece of the body."""
@@ -258,7 +257,8 @@ class ResponseReader:
     def on_message_complete(self) -> None:
         """The end of a response, interim or final."""
         if self._state is _State.BODY:
-            self._end()
+            # Not earlier: trailers may name what ends the connection, too.
+            self._end(keep_alive=self._parser.should_keep_alive())
 
 
 _TRANSFER_ENCODING_LENGTH = len("transfer-encoding")

@@ -173,7 +173,7 @@ _ID_START = b'"-0123456789n'  # msgspec has checked the rest of the token
 
 def _response_kind(envelope: _Envelope, id_: bytes) -> Kind:
     # Some servers send both members, the unused one as null (JSON-RPC 1.0 wanted that).
-    if envelope.error and not (envelope.result and envelope.error == b"null"):
+    if envelope.error and not (envelope.result and bytes(envelope.error) == b"null"):
         return Kind.ERROR
     if not envelope.result:
         raise Malformed(

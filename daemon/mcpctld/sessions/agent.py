@@ -83,6 +83,8 @@ class Agent:
         self._sessions[session.id] = session
         try:
             await session.run()
+        except Exception:  # a bug in one session must not cost the others theirs
+            _log.exception("session.failed", extra={"session": session.id})
         finally:
             del self._sessions[session.id]
             self.events.publish("session.closed", {"id": session.id, "server": session.server.name})
@@ -104,7 +106,9 @@ class Agent:
             for fd in fds:
                 os.close(fd)
             control.close()
-            _log.warning("attach.bad_greeting", extra={"error": f"{len(fds)} descriptors instead of 3"})
+            _log.warning(
+                "attach.bad_greeting", extra={"error": f"{len(fds)} descriptors instead of 3"}
+            )
             return None
         return Attached(control, fds, fields)
 
@@ -113,15 +117,24 @@ class Agent:
         if self.draining:
             raise Conflict("the daemon is stopping; try again")
         if len(self._sessions) >= self._store.settings.max_sessions:
-            raise Conflict(f"there are {len(self._sessions)} sessions already; raise max_sessions in config.toml")
+            raise Conflict(
+                f"there are {len(self._sessions)} sessions already; raise max_sessions in config.toml"
+            )
         server = self._find(attached.fields)
         spec = await fill(server, self._secrets)
         id = f"s{next(self._numbers)}"
         _log.info(
             "session.opened",
-            extra={"session": id, "server": server.name, "client": attached.parent_name, "pid": attached.pid},
+            extra={
+                "session": id,
+                "server": server.name,
+                "client": attached.parent_name,
+                "pid": attached.pid,
+            },
         )
-        services = Services(self._http, self.events, self._verdicts, self._store.settings.max_message_bytes)
+        services = Services(
+            self._http, self.events, self._verdicts, self._store.settings.max_message_bytes
+        )
         return Session(id, server, spec, attached, services, self._recorders[server.name])
 
     def _find(self, fields: list[tuple[str, str]]) -> Server:
@@ -130,7 +143,9 @@ class Agent:
                 return self._store.get(value)
         if any(key == "url" for key, _ in fields):
             return self._store.adhoc(fields)
-        raise PeerError("the greeting names neither a server nor a URL; do mcpctl and mcpctld have the same version?")
+        raise PeerError(
+            "the greeting names neither a server nor a URL; do mcpctl and mcpctld have the same version?"
+        )
 
     # ------------------------------------------------------------ stopping
 
@@ -169,7 +184,9 @@ class Agent:
         if changed:
             names = {"added": changed.added, "changed": changed.changed, "removed": changed.removed}
             _log.info("servers.changed", extra=names)
-            self.events.publish("servers.changed", {key: list(value) for key, value in names.items()})
+            self.events.publish(
+                "servers.changed", {key: list(value) for key, value in names.items()}
+            )
             self._verdicts.clear()
         return {"servers": list(self._store.servers), "config_errors": self._store.errors}
 
@@ -199,7 +216,9 @@ class Agent:
         sessions = [session.info() for session in self._sessions.values()]
         return {
             "daemon": self._info,
-            "servers": [self._describe(server, sessions) for server in self._store.servers.values()],
+            "servers": [
+                self._describe(server, sessions) for server in self._store.servers.values()
+            ],
             "sessions": sessions,
             "config_errors": self._store.errors,
         }

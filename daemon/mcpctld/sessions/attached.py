@@ -15,7 +15,9 @@ PIPE_BUF = 4096
 class Attached:
     """Owns the descriptors and the control connection."""
 
-    def __init__(self, control: trio.socket.SocketType, fds: list[int], fields: list[tuple[str, str]]) -> None:
+    def __init__(
+        self, control: trio.socket.SocketType, fds: list[int], fields: list[tuple[str, str]]
+    ) -> None:
         self.control = control
         self.stdin, self.stdout, self.stderr = fds
         self.fields = fields
@@ -29,7 +31,9 @@ class Attached:
         """Whether nobody can read our answers any more."""
         poll = select.poll()
         poll.register(self.stdout, 0)
-        return any(event & (select.POLLERR | select.POLLHUP | select.POLLNVAL) for _, event in poll.poll(0))
+        return any(
+            event & (select.POLLERR | select.POLLHUP | select.POLLNVAL) for _, event in poll.poll(0)
+        )
 
     def write_stderr(self, data: bytes) -> None:
         """Pass on as much as can be written now; never blocks.

@@ -39,11 +39,15 @@ class Calls:
     def __iter__(self) -> Iterator[Call]:
         return iter(tuple(self._open.values()))
 
-    def begin(self, message: Message) -> None:
-        """A request goes out."""
-        self._open[id_key(message.id)] = Call(message.id, message.method, trio.current_time())
+    def begin(self, message: Message) -> bool:
+        """A request goes out; False, and nothing begins, when its id is in use (JSON-RPC 2.0 §4, MCP: MUST NOT)."""
+        key = id_key(message.id)
+        if key in self._open:
+            return False
+        self._open[key] = Call(message.id, message.method, trio.current_time())
         for recorder in self._recorders:
             recorder.begin()
+        return True
 
     def end(self, id: bytes, *, failed: bool) -> Call | None:
         """An answer came: the call it belongs to, or None when it belongs to none."""

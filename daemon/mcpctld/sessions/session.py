@@ -18,6 +18,7 @@ from mcpctld.logs import FieldLogger
 from mcpctld.model import Server, ServerSpec
 from mcpctld.protocols.jsonrpc import (
     INTERNAL_ERROR,
+    INVALID_REQUEST,
     PARSE_ERROR,
     Batch,
     Kind,
@@ -80,7 +81,13 @@ class Session:
     """An attached client and its server. `run` it once."""
 
     def __init__(
-        self, id: str, server: Server, spec: ServerSpec, attached: Attached, services: Services, server_figures: Recorder
+        self,
+        id: str,
+        server: Server,
+        spec: ServerSpec,
+        attached: Attached,
+        services: Services,
+        server_figures: Recorder,
     ) -> None:
         self.id = id
         self.server = server
@@ -95,7 +102,9 @@ class Session:
         self._over = trio.Event()
         self._reading = trio.CancelScope()
         self._sweeping = False
-        self._log = FieldLogger(logging.getLogger("mcpctld.session"), {"session": id, "server": server.name})
+        self._log = FieldLogger(
+            logging.getLogger("mcpctld.session"), {"session": id, "server": server.name}
+        )
 
     # ------------------------------------------------------------ life
 
@@ -139,7 +148,9 @@ class Session:
         with trio.move_on_after(seconds):
             await self._calls.wait_at_most(0)
         self._fail_all(Unreachable("the daemon is stopping, and the call was not finished in time"))
-        self.end(Ending(wire.exit_code("not-running"), "mcpctl: the daemon is stopping", "draining"))
+        self.end(
+            Ending(wire.exit_code("not-running"), "mcpctl: the daemon is stopping", "draining")
+        )
 
     async def _finish(self) -> None:
         """First let the client go, then the server: nobody should wait for a DELETE to cross the network."""
@@ -153,7 +164,9 @@ class Session:
         await self._attached.release(ending.code, ending.text)
         with trio.move_on_after(CLOSE_BOUND_S):
             await self._upstream.aclose()
-        self._log.info("session.closed", extra={"reason": ending.reason, "calls": self.figures.calls})
+        self._log.info(
+            "session.closed", extra={"reason": ending.reason, "calls": self.figures.calls}
+        )
 
     async def _run_upstream(self) -> None:
         try:
@@ -168,7 +181,7 @@ class Session:
         try:
             while await self._attached.control.recv(1024):
                 pass
-        except OSError:
+        except (OSError, trio.ClosedResourceError):
             pass
         self.end(Ending(reason="stub gone"))
 
@@ -212,20 +225,32 @@ class Session:
             self._log.warning("client.garbage", extra={"reason": reason, "bytes": len(line)})
             self._write(error_line(exc.id, exc.code, f"mcpctl: {reason}"))
             return
-        for part in message.messages if isinstance(message, Batch) else (message,):
-            self._look_at(part)
-        self._upstream.send(message)
+        parts = message.messages if isinstance(message, Batch) else (message,)
+        if all([self._look_at(part) for part in parts]):
+            self._upstream.send(message)
 
-    def _look_at(self, message: Message) -> None:
+    def _look_at(self, message: Message) -> bool:
+        """Remember what must be answered; False when it may not be sent on."""
         if message.kind is Kind.REQUEST:
-            self._calls.begin(message)
+            if not self._calls.begin(message):
+                self._write(
+                    error_line(
+                        message.id,
+                        INVALID_REQUEST,
+                        "mcpctl: this id is in use by a request in flight",
+                    )
+                )
+                return False
             if not self._sweeping:
                 self._sweeping = True
                 self._nursery.start_soon(self._bound_calls)
-            if message.method == "initialize" or (self.identity.protocol_version is None and VERSION_KEY in message.raw):
+            if message.method == "initialize" or (
+                self.identity.protocol_version is None and VERSION_KEY in message.raw
+            ):
                 self._identify(message)
         elif message.method == "notifications/cancelled":
             self._calls.cancel(read_params(message).request_id)
+        return True
 
     def _identify(self, message: Message) -> None:
         params = read_params(message)
@@ -236,7 +261,9 @@ class Session:
 
     def _refuse(self, line: TooLong) -> None:
         limit = self._services.max_message_bytes
-        error = UserError(f"a message of {line.length} bytes is too long (the limit is {limit}); raise max_message_bytes in config.toml")
+        error = UserError(
+            f"a message of {line.length} bytes is too long (the limit is {limit}); raise max_message_bytes in config.toml"
+        )
         self._note(error)
         id = guess_id(line.head, line.tail) or b"null"
         self._write(error_line(id, PARSE_ERROR, f"mcpctl: {error}", _details(error)))
@@ -249,7 +276,12 @@ class Session:
             if left > 0:
                 await trio.sleep(left)
             else:
-                self.fail(oldest.id, TimedOut(f"{self.server.name} did not answer {oldest.method} within {bound:g} s"))
+                self.fail(
+                    oldest.id,
+                    TimedOut(
+                        f"{self.server.name} did not answer {oldest.method} within {bound:g} s"
+                    ),
+                )
                 self._upstream.forget(oldest.id)
         self._sweeping = False
 
@@ -333,7 +365,11 @@ class Session:
             "transport": self._upstream.name,
             "protocol_version": self.identity.protocol_version,
             "started_at": self.identity.started_at,
-            "state": "closing" if self._ending else "ready" if self.identity.protocol_version else "starting",
+            "state": "closing"
+            if self._ending
+            else "ready"
+            if self.identity.protocol_version
+            else "starting",
             "figures": self.figures.figures(),
             "last_error": self.figures.last_error,
         }

@@ -19,7 +19,9 @@ async def open_origin(origin: Origin) -> Opened:
     """A stream to `origin`, TLS verified. Raises `Unreachable` where trying again may help, other errors elsewhere."""
     with trio.move_on_after(CONNECT_BOUND_S):
         return await _open(origin)
-    raise Unreachable(f"cannot connect to {origin.host}:{origin.port}: no answer within {CONNECT_BOUND_S:.0f} s")
+    raise Unreachable(
+        f"cannot connect to {origin.host}:{origin.port}: no answer within {CONNECT_BOUND_S:.0f} s"
+    )
 
 
 async def _open(origin: Origin) -> Opened:
@@ -38,7 +40,9 @@ async def _open(origin: Origin) -> Opened:
 
 async def start_tls(stream: trio.abc.Stream, host: str) -> trio.abc.Stream:
     """TLS over `stream`, with the peer's certificate checked for `host`. Closes `stream` on failure."""
-    tls = trio.SSLStream(stream, await trio.to_thread.run_sync(_context), server_hostname=host, https_compatible=True)
+    tls = trio.SSLStream(
+        stream, await trio.to_thread.run_sync(_context), server_hostname=host, https_compatible=True
+    )
     try:
         await tls.do_handshake()
     except BaseException as exc:
@@ -58,7 +62,9 @@ def _explain(host: str, exc: trio.BrokenResourceError) -> Exception:
             "if its authority is your own, name it in SSL_CERT_FILE and restart the daemon"
         )
     if isinstance(cause, ssl.SSLError):
-        return PeerError(f"TLS with {host} failed: {cause.reason or cause}; does the URL need http:// or another port?")
+        return PeerError(
+            f"TLS with {host} failed: {cause.reason or cause}; does the URL need http:// or another port?"
+        )
     return Unreachable(f"{host} hung up during the TLS handshake")
 
 

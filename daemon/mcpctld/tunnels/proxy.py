@@ -38,7 +38,9 @@ def for_origin(origin: Origin) -> Proxy | None:
 def _parse(url: str) -> Proxy:
     parts = urlsplit(url if "://" in url else f"http://{url}")
     if parts.scheme != "http" or not parts.hostname:
-        raise UserError(f"cannot use a {parts.scheme} proxy: HTTPS_PROXY must begin with http:// and name a host")
+        raise UserError(
+            f"cannot use a {parts.scheme} proxy: HTTPS_PROXY must begin with http:// and name a host"
+        )
     authorization = None
     if parts.username is not None:
         pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
@@ -80,11 +82,19 @@ async def _read_head(stream: trio.SocketStream) -> bytes:
 
 def _check(head: bytes, proxy: Proxy, authority: str) -> None:
     status = head.split(b" ", 2)[1:2]
-    code = status[0].decode(errors="replace") if head.startswith(b"HTTP/1.") and status else "nothing sensible"
+    code = (
+        status[0].decode(errors="replace")
+        if head.startswith(b"HTTP/1.") and status
+        else "nothing sensible"
+    )
     if code == "407":
-        raise Denied(f"the proxy {proxy.host}:{proxy.port} wants credentials: put them into HTTPS_PROXY as user:password@")
+        raise Denied(
+            f"the proxy {proxy.host}:{proxy.port} wants credentials: put them into HTTPS_PROXY as user:password@"
+        )
     if not (len(code) == 3 and code.startswith("2")):
-        raise Unreachable(f"the proxy {proxy.host}:{proxy.port} answered {code} to CONNECT {authority}")
+        raise Unreachable(
+            f"the proxy {proxy.host}:{proxy.port} answered {code} to CONNECT {authority}"
+        )
 
 
 def environment_names() -> list[str]:

@@ -14,7 +14,9 @@ from mcpctld.upstreams._base import Context, Downstream, Upstream
 @functools.cache
 def upstreams() -> dict[str, type[Upstream]]:
     """Every transport by the name it has in a server's file."""
-    names = sorted(info.name for info in pkgutil.iter_modules(__path__) if not info.name.startswith("_"))
+    names = sorted(
+        info.name for info in pkgutil.iter_modules(__path__) if not info.name.startswith("_")
+    )
     found = [importlib.import_module(f"{__name__}.{name}").UPSTREAM for name in names]
     return {upstream.transport: upstream for upstream in found}
 

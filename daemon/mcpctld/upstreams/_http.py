@@ -133,7 +133,9 @@ def explain(refusal: Refusal, server: str, url: str) -> McpctlError:
             f"give them with: mcpctl add --replace --server {server} --url {url} --bearer-token"
         )
     if status == 403:
-        return Denied(f"{server} refused us: {url} answered 403{said}; check the token and its rights")
+        return Denied(
+            f"{server} refused us: {url} answered 403{said}; check the token and its rights"
+        )
     if status in (301, 302, 303, 307, 308):
         location = refusal.head.headers.get("location") or "nowhere"
         return PeerError(f"{url} redirects to {location}; use that URL if you trust it")
@@ -142,7 +144,9 @@ def explain(refusal: Refusal, server: str, url: str) -> McpctlError:
     if status >= 500:
         return Unreachable(f"{server} failed: {url} answered {status}{said}")
     if media_type(refusal.head) == "text/html" or status in (404, 405):
-        return NotFound(f"no MCP server at {url}: it answered {status}{said}; check the path (often /mcp or /sse)")
+        return NotFound(
+            f"no MCP server at {url}: it answered {status}{said}; check the path (often /mcp or /sse)"
+        )
     return PeerError(f"{server} refused the message: {url} answered {status}{said}")
 
 
@@ -150,7 +154,9 @@ def not_mcp(head: Head, server: str, url: str) -> McpctlError:
     """What a success with a body of the wrong kind means."""
     kind = media_type(head) or "no content type"
     if kind == "text/html":
-        return PeerError(f"{url} answered with a web page, not MCP; check the path (often /mcp or /sse)")
+        return PeerError(
+            f"{url} answered with a web page, not MCP; check the path (often /mcp or /sse)"
+        )
     return PeerError(f"{server} answered {head.status} with {kind}, not MCP: {url}")
 
 

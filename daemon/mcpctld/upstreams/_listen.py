@@ -76,6 +76,9 @@ class Listener:
         try:
             message = parse(one_line(data))
         except Malformed as exc:
-            self._upstream.log.warning("the server's stream held something else than JSON-RPC", extra={"reason": exc.reason})
+            self._upstream.log.warning(
+                "the server's stream held something else than JSON-RPC",
+                extra={"reason": exc.reason},
+            )
             return
         self._upstream.downstream.deliver(message)

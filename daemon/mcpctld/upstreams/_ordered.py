@@ -105,7 +105,12 @@ class OrderedPosts:
 
     def _refuse(self, message: Message | Batch, refusal: Refusal) -> None:
         error = json_rpc_error(refusal.body)
-        if error is not None and isinstance(message, Message) and message.kind is Kind.REQUEST and error.id == message.id:
+        if (
+            error is not None
+            and isinstance(message, Message)
+            and message.kind is Kind.REQUEST
+            and error.id == message.id
+        ):
             self._downstream.deliver(error)
             return
         url = self._endpoint.url if self._endpoint else "the server"

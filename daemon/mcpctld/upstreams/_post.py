@@ -6,7 +6,16 @@ from typing import Protocol
 from mcpctld.drivers.http.connection import Exchange
 from mcpctld.errors import McpctlError, PeerError
 from mcpctld.protocols.http1 import Head
-from mcpctld.protocols.jsonrpc import Batch, Kind, Malformed, Message, id_key, one_line, parse, with_id
+from mcpctld.protocols.jsonrpc import (
+    Batch,
+    Kind,
+    Malformed,
+    Message,
+    id_key,
+    one_line,
+    parse,
+    with_id,
+)
 from mcpctld.protocols.sse import SseEvent, SseReader, SseTooLong
 from mcpctld.upstreams._base import Downstream
 from mcpctld.upstreams._http import MAX_ERROR_BODY, Refusal, media_type
@@ -88,7 +97,11 @@ class Post:
             self._body.append(data)
         elif self._succeeded and self.exchange is not None:
             self.exchange.cancel()
-            self.fail(PeerError(f"the answer is larger than {limit} bytes; raise max_message_bytes in config.toml"))
+            self.fail(
+                PeerError(
+                    f"the answer is larger than {limit} bytes; raise max_message_bytes in config.toml"
+                )
+            )
             self._owner.finished(self)
 
     def on_end(self) -> None:
@@ -114,7 +127,11 @@ class Post:
 
     @property
     def _streaming(self) -> bool:
-        return self._succeeded and self._head is not None and media_type(self._head) == "text/event-stream"
+        return (
+            self._succeeded
+            and self._head is not None
+            and media_type(self._head) == "text/event-stream"
+        )
 
     def _read_events(self) -> None:
         while (event := self._events.next_event()) is not None:
@@ -122,10 +139,18 @@ class Post:
                 case SseEvent(type="message", data=data) if data:
                     self._deliver(data)
                 case SseTooLong(length=length):
-                    self.fail(PeerError(f"a message of {length} bytes is too long; raise max_message_bytes in config.toml"))
+                    self.fail(
+                        PeerError(
+                            f"a message of {length} bytes is too long; raise max_message_bytes in config.toml"
+                        )
+                    )
 
     def _end_body(self, body: bytes) -> None:
-        if body.strip() and self._head is not None and media_type(self._head) in ("application/json", ""):
+        if (
+            body.strip()
+            and self._head is not None
+            and media_type(self._head) in ("application/json", "")
+        ):
             self._deliver(body)
         if self.pending:
             self._refuse(body)

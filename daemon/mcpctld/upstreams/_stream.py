@@ -80,7 +80,10 @@ class Stream:
 
 @asynccontextmanager
 async def open_stream(
-    endpoint: Endpoint, headers: Iterable[tuple[str, str]], take: Callable[[bytes], None], downstream: Downstream
+    endpoint: Endpoint,
+    headers: Iterable[tuple[str, str]],
+    take: Callable[[bytes], None],
+    downstream: Downstream,
 ) -> AsyncIterator[Stream]:
     """A GET under way; its connection is closed when the block ends."""
     stream = Stream(take, downstream)
@@ -91,7 +94,9 @@ async def open_stream(
         exchange.cancel()
 
 
-async def ask(endpoint: Endpoint, method: str, headers: Iterable[tuple[str, str]], downstream: Downstream) -> int:
+async def ask(
+    endpoint: Endpoint, method: str, headers: Iterable[tuple[str, str]], downstream: Downstream
+) -> int:
     """Send a small request and read its answer to the end: the status. Raises what made it fail."""
     stream = Stream(lambda data: None, downstream)
     exchange = endpoint.submit(method, headers, None, stream, repeatable=True)

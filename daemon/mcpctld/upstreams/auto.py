@@ -56,7 +56,10 @@ class Auto(Upstream):
         self._error: McpctlError | None = None
         known = context.verdicts.get(self._url)
         self._settled = known is not None
-        kinds: dict[str | None, type[Upstream]] = {HttpSse.transport: HttpSse, FlyWrap.transport: FlyWrap}
+        kinds: dict[str | None, type[Upstream]] = {
+            HttpSse.transport: HttpSse,
+            FlyWrap.transport: FlyWrap,
+        }
         self._inner: Upstream = kinds[known](context) if known in kinds else _Attempt(context, self)
 
     @property

@@ -17,7 +17,10 @@ from mcpctld.upstreams._stream import open_stream
 
 FIRST_DELAY_S = 0.2
 LAST_DELAY_S = 10.0
-POST_HEADERS = (("Content-Type", "application/json"), ("Accept", "application/json, text/event-stream"))
+POST_HEADERS = (
+    ("Content-Type", "application/json"),
+    ("Accept", "application/json, text/event-stream"),
+)
 
 
 class FlyWrap(Upstream):
@@ -63,7 +66,11 @@ class FlyWrap(Upstream):
                 await stream.wait_end()
             finally:
                 self._posts.close_gate()
-        self._lose(Unreachable(f"{self.context.server.name} closed the connection; what it answered meanwhile is lost"))
+        self._lose(
+            Unreachable(
+                f"{self.context.server.name} closed the connection; what it answered meanwhile is lost"
+            )
+        )
 
     def _lose(self, error: McpctlError) -> None:
         self._posts.fail_queued(error)
@@ -83,7 +90,9 @@ class FlyWrap(Upstream):
         try:
             message = parse(line)
         except Malformed as exc:
-            self.log.warning("the process wrote something that is not JSON-RPC", extra={"reason": exc.reason})
+            self.log.warning(
+                "the process wrote something that is not JSON-RPC", extra={"reason": exc.reason}
+            )
             return
         for part in message.messages if isinstance(message, Batch) else (message,):
             if part.kind in (Kind.RESULT, Kind.ERROR):

@@ -62,9 +62,13 @@ class HttpSse(Upstream):
             with trio.move_on_after(ENDPOINT_BOUND_S):
                 await self._named.wait()
             if not self._named.is_set() and self._broken is None:
-                raise PeerError(f"{url} sends events but named no endpoint within {ENDPOINT_BOUND_S:.0f} s: not HTTP+SSE")
+                raise PeerError(
+                    f"{url} sends events but named no endpoint within {ENDPOINT_BOUND_S:.0f} s: not HTTP+SSE"
+                )
             await stream.wait_end()
-        raise self._broken or Unreachable(f"{self.context.server.name} closed its event stream, and the session with it")
+        raise self._broken or Unreachable(
+            f"{self.context.server.name} closed its event stream, and the session with it"
+        )
 
     def _take(self, data: bytes) -> None:
         self._events.receive_data(data)
@@ -86,7 +90,9 @@ class HttpSse(Upstream):
             self._broken = exc
             return
         if origin != self._endpoint.origin:
-            self._broken = PeerError(f"{self._endpoint.url} wants messages sent to {origin}: refused, another origin")
+            self._broken = PeerError(
+                f"{self._endpoint.url} wants messages sent to {origin}: refused, another origin"
+            )
             return
         self._endpoint.target = target
         self._posts.open_gate(self._endpoint, POST_HEADERS)
@@ -96,7 +102,9 @@ class HttpSse(Upstream):
         try:
             self.downstream.deliver(parse(one_line(data)))
         except Malformed as exc:
-            self.log.warning("the server sent something that is not JSON-RPC", extra={"reason": exc.reason})
+            self.log.warning(
+                "the server sent something that is not JSON-RPC", extra={"reason": exc.reason}
+            )
 
     def send(self, message: Message | Batch) -> None:
         """POST it, once the endpoint is known."""

@@ -14,7 +14,7 @@ from mcpctld.upstreams._base import Context, Upstream
 MAX_GARBAGE_LOGGED = 20
 """A process that prints to stdout does it on and on: the first lines tell what it is."""
 LAST_WORDS = 5
-STDERR_BOUND_S = 0.5
+LAST_WORDS_BOUND_S = 0.5
 
 
 class Stdio(Upstream):
@@ -32,23 +32,24 @@ class Stdio(Upstream):
     async def run(self) -> None:
         """Start the process and carry what it says; its end is the end of the session."""
         spec = self.context.spec
-        self._child = child = await start_child(self.context.nursery, spec.command or [], spec.env, spec.cwd)
+        self._child = child = await start_child(
+            self.context.nursery, spec.command or [], spec.env, spec.cwd
+        )
         self.log.info("server.started", extra={"pid": child.pid})
         for line in self._early:
             child.io.write(line)
         self._early.clear()
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._read_stderr, child)
-            await self._read_stdout(child)
-            with trio.move_on_after(STDERR_BOUND_S):  # its last words say why
-                code = await child.wait()
-                await trio.sleep(0.05)
-                nursery.cancel_scope.cancel()
-                raise self._ended(code)
-            nursery.cancel_scope.cancel()
-        raise Unreachable(f"{self.context.server.name} closed its stdout")
+        heard = trio.Event()
+        self.context.nursery.start_soon(self._read_stderr, child, heard)
+        await self._read_stdout(child)
+        with trio.move_on_after(LAST_WORDS_BOUND_S):
+            await child.wait()
+            await heard.wait()  # its last words say why
+        raise self._ended(child.returncode)
 
-    def _ended(self, code: int) -> McpctlError:
+    def _ended(self, code: int | None) -> McpctlError:
+        if code is None:
+            return Unreachable(f"the process of {self.context.server.name} closed its stdout")
         how = f"exited with code {code}" if code >= 0 else f"was killed by signal {-code}"
         said = f": {' | '.join(self._last_words)}" if self._last_words else ""
         return Unreachable(f"the process of {self.context.server.name} {how}{said}")
@@ -91,10 +92,13 @@ class Stdio(Upstream):
         id = guess_id(line.head, line.tail)
         if id is not None:
             self.downstream.fail(
-                id, PeerError(f"an answer of {line.length} bytes is too long; raise max_message_bytes in config.toml")
+                id,
+                PeerError(
+                    f"an answer of {line.length} bytes is too long; raise max_message_bytes in config.toml"
+                ),
             )
 
-    async def _read_stderr(self, child: Child) -> None:
+    async def _read_stderr(self, child: Child, heard: trio.Event) -> None:
         lines = LineReader(64 * 1024)
         while data := await child.stderr.receive():
             self.downstream.stderr(data)
@@ -104,6 +108,7 @@ class Stdio(Upstream):
                     text = line.decode("utf-8", "replace")
                     self._last_words = [*self._last_words, text[:300]][-LAST_WORDS:]
                     self.log.info("server.stderr", extra={"line": text[:2000]})
+        heard.set()
 
     # ------------------------------------------------------------ writing
 

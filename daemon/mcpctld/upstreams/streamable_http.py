@@ -15,7 +15,14 @@ import trio
 
 from mcpctld.errors import McpctlError
 from mcpctld.protocols.http1 import Head
-from mcpctld.protocols.jsonrpc import Batch, Kind, Message, id_key, read_initialize_result, read_params
+from mcpctld.protocols.jsonrpc import (
+    Batch,
+    Kind,
+    Message,
+    id_key,
+    read_initialize_result,
+    read_params,
+)
 from mcpctld.protocols.mcp.headers import modern_params, standard_headers
 from mcpctld.upstreams import _http
 from mcpctld.upstreams._base import Context, Upstream
@@ -77,14 +84,20 @@ class StreamableHttp(Upstream):
 
     def _post(self, message: Message | Batch) -> None:
         params = None if isinstance(message, Batch) else modern_params(message)
-        if not isinstance(message, Batch) and message.method == "notifications/cancelled" and self._cancel(message):
+        if (
+            not isinstance(message, Batch)
+            and message.method == "notifications/cancelled"
+            and self._cancel(message)
+        ):
             return
         post = Post(self, message, modern=params is not None)
         for key in post.pending:
             self._posts[key] = post
         if not post.is_request or _method(message) == "initialize":
             self._hold_back(post)
-        self._submit(post, standard_headers(message, params) if isinstance(message, Message) else ())
+        self._submit(
+            post, standard_headers(message, params) if isinstance(message, Message) else ()
+        )
 
     def _submit(self, post: Post, standard: tuple[tuple[str, str], ...]) -> None:
         session = () if post.modern else self.session_headers()
@@ -118,7 +131,9 @@ class StreamableHttp(Upstream):
         while (post := self._ahead) is not None:
             await trio.sleep_until(self._ahead_until)
             if self._ahead is post and not post.is_request:
-                self.log.warning("a message was not accepted in time", extra={"bound_s": ORDER_BOUND_S})
+                self.log.warning(
+                    "a message was not accepted in time", extra={"bound_s": ORDER_BOUND_S}
+                )
                 self._give_up(post)
             elif self._ahead is post:  # `initialize` has the bound of every call
                 self._ahead_until = trio.current_time() + ORDER_BOUND_S
@@ -186,7 +201,10 @@ class StreamableHttp(Upstream):
         else:
             post.fail(_http.explain(refusal, server, self.endpoint.url))
         if not post.is_request and refusal.status >= 400:
-            self.log.warning("a notification was refused", extra={"status": refusal.status, "method": _method(post.message)})
+            self.log.warning(
+                "a notification was refused",
+                extra={"status": refusal.status, "method": _method(post.message)},
+            )
 
     def broke(self, post: Post, error: McpctlError) -> None:
         """Take the stream up again where it broke, if the server numbers its events; else the requests have failed."""
@@ -201,7 +219,11 @@ class StreamableHttp(Upstream):
         await trio.sleep(post.retry_s(FIRST_RETRY_S))
         if not post.pending:  # cancelled meanwhile
             return
-        headers = (("Accept", "text/event-stream"), ("Last-Event-ID", post.resume()), *self.session_headers())
+        headers = (
+            ("Accept", "text/event-stream"),
+            ("Last-Event-ID", post.resume()),
+            *self.session_headers(),
+        )
         self._open.add(post)
         post.exchange = self.endpoint.submit("GET", headers, None, post, repeatable=True)
 

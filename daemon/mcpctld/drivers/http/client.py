@@ -1,5 +1,6 @@
 """All origins: requests go in by URL, each origin has a pool of its own."""
 
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 import trio
@@ -13,10 +14,11 @@ from mcpctld.errors import UserError
 class HttpClient:
     """The HTTP client of the daemon; connections are shared by all sessions, what identifies one is in its headers."""
 
-    def __init__(self, nursery: trio.Nursery, connect: Connect, *, connections_per_origin: int) -> None:
+    def __init__(self, nursery: trio.Nursery, connect: Connect, limit: Callable[[], int]) -> None:
+        """`limit`: how many connections one origin may have, asked each time."""
         self._nursery = nursery
         self._connect = connect
-        self._limit = connections_per_origin
+        self._limit = limit
         self._pools: dict[Origin, Pool] = {}
 
     def pool(self, origin: Origin) -> Pool:
@@ -46,7 +48,9 @@ def split_url(url: str) -> tuple[Origin, str]:
     except ValueError as exc:
         raise UserError(f"cannot use the URL {url!r}: {exc}") from exc
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise UserError(f"cannot use the URL {url!r}: it must begin with http:// or https:// and name a host")
+        raise UserError(
+            f"cannot use the URL {url!r}: it must begin with http:// or https:// and name a host"
+        )
     origin = Origin(parts.scheme, parts.hostname, port or (443 if parts.scheme == "https" else 80))
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     return origin, target

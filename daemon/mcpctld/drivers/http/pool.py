@@ -35,7 +35,9 @@ class Pool:
     While the origin cannot be reached, one task tries again for all who wait, each until its own patience ends.
     """
 
-    def __init__(self, origin: Origin, connect: Connect, nursery: trio.Nursery, limit: int) -> None:
+    def __init__(
+        self, origin: Origin, connect: Connect, nursery: trio.Nursery, limit: Callable[[], int]
+    ) -> None:
         self.origin = origin
         self._connect = connect
         self._nursery = nursery
@@ -104,7 +106,9 @@ class Pool:
     def _open_more(self) -> None:
         if self._failing:
             return
-        while self._opening < len(self._waiting) and len(self._open) + self._opening < self._limit:
+        while (
+            self._opening < len(self._waiting) and len(self._open) + self._opening < self._limit()
+        ):
             self._opening += 1
             self._nursery.start_soon(self._run_connection)
 
@@ -116,7 +120,10 @@ class Pool:
             self._opening -= 1
         if opened is None:
             return
-        self._absolute_form, self._proxy_authorization = opened.absolute_form, opened.proxy_authorization
+        self._absolute_form, self._proxy_authorization = (
+            opened.absolute_form,
+            opened.proxy_authorization,
+        )
         async with trio.open_nursery() as nursery:
             connection = Connection(nursery, opened.stream, on_idle=self._reuse, on_lost=self._lost)
             self._open.add(connection)
@@ -155,7 +162,9 @@ class Pool:
 
     async def _sleep(self, backoff: float) -> None:
         first = min(exchange.deadline for exchange in self._waiting)
-        await trio.sleep_until(max(min(trio.current_time() + backoff, first), trio.current_time() + 0.01))
+        await trio.sleep_until(
+            max(min(trio.current_time() + backoff, first), trio.current_time() + 0.01)
+        )
 
     def _drop_impatient(self, error: McpctlError | None) -> bool:
         """Fail those whose patience has ended, with what went wrong; True when others still wait."""
@@ -198,12 +207,19 @@ class Pool:
                 connection.close()
         self._sweeping = False
 
-    def _lost(self, connection: Connection, exchange: Exchange, error: McpctlError, unprocessed: bool) -> None:
+    def _lost(
+        self, connection: Connection, exchange: Exchange, error: McpctlError, unprocessed: bool
+    ) -> None:
         """A connection ended with an exchange on it: send it again where that can do no harm."""
         if exchange.handler is None:
             return
         harmless = unprocessed or exchange.request.repeatable
-        if harmless and connection.used and not connection.answering and exchange.attempts < MAX_ATTEMPTS:
+        if (
+            harmless
+            and connection.used
+            and not connection.answering
+            and exchange.attempts < MAX_ATTEMPTS
+        ):
             self._idle = [idle for idle in self._idle if not idle.closed]
             self._waiting.appendleft(exchange)
             self._open_more()
