@@ -172,9 +172,9 @@ def _idle(contender: Contender, members: list[Link], effort: Effort) -> Samples:
     if not pids:
         return
     time.sleep(SETTLE_S)
-    before, begun = processes.cpu_seconds(pids), perf_counter()
+    before, begun = processes.run_seconds(pids), perf_counter()
     time.sleep(effort.idle_s)
-    used, lasted = processes.cpu_seconds(pids) - before, perf_counter() - begun
+    used, lasted = processes.run_seconds(pids) - before, perf_counter() - begun
     yield Metric.IDLE_CPU, [used / lasted]
 
 

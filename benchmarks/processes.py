@@ -155,6 +155,23 @@ def cpu_seconds(pids: Iterable[int]) -> float:
     return ticks / TICKS_PER_SECOND
 
 
+def run_seconds(pids: Iterable[int]) -> float:
+    """CPU time that the living threads of some processes have used, to the nanosecond.
+
+    Ticks are too coarse for what is idle: fifty processes of 9 ms each would show as nothing.
+    """
+    return sum(_run_ns(pid) for pid in pids) / 1e9
+
+
+def _run_ns(pid: int) -> int:
+    """The first field of each thread's `schedstat` (Documentation/scheduler/sched-stats.rst)."""
+    try:
+        threads = [*Path(f"/proc/{pid}/task").iterdir()]
+        return sum(int((thread / "schedstat").read_text().split()[0]) for thread in threads)
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+
+
 def _stat_fields(pid: int) -> list[str]:
     """The fields of `/proc/PID/stat` from the state on (proc(5)); empty when it is gone."""
     try:

@@ -8,6 +8,6 @@ import sys
 
 sys.path.insert(0, __file__.rpartition("/mcpctl/")[0])
 
-from mcpctl.attach import main  # noqa: E402  (the path must be set first)
+from mcpctl.attach import main
 
 sys.exit(main(["attach", *sys.argv[1:]]))

@@ -23,7 +23,7 @@ class UsageError(CtlError):
         super().__init__("bad-request", message)
 
 
-class NotRunning(CtlError):  # noqa: N818  (says what is the case)
+class NotRunning(CtlError):
     """No daemon listens at `path`."""
 
     def __init__(self, path: str, why: str = "") -> None:
@@ -40,7 +40,7 @@ class ApiError(CtlError):
     """The daemon refused, or failed to do, what it was asked."""
 
 
-class SessionEnded(CtlError):  # noqa: N818  (says what is the case)
+class SessionEnded(CtlError):
     """The daemon ended a session of ours before it had answered; its exit code becomes ours."""
 
     def __init__(self, code: int, text: str) -> None:

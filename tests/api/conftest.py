@@ -136,6 +136,9 @@ class FakeEngine:
             raise UserError("cannot keep a secret named 'bad name'")
         self.secrets.setdefault(server, {})[key] = value
 
+    async def delete_secret(self, server: str, key: str) -> None:
+        self.secrets.get(server, {}).pop(key, None)
+
     async def delete_secrets(self, server: str) -> None:
         self.secrets.pop(server, None)
 

@@ -34,7 +34,7 @@ async def test_nearly_a_path_is_not_found_and_not_redirected(api, tools, path):
         ("POST", "/v1/status", "GET, HEAD"),
         ("OPTIONS", "/v1/status", "GET, HEAD"),
         ("GET", "/v1/reload", "POST"),
-        ("GET", SECRET, "PUT"),
+        ("GET", SECRET, "DELETE, PUT"),
         ("BREW", "/v1/sessions/s1", "DELETE"),
     ],
 )

@@ -68,6 +68,9 @@ async def test_a_secret_goes_in_and_never_comes_out(api, engine, caplog):
     ]
     assert not any("hunter2" in answer.text for answer in answers)
     assert "hunter2" not in caplog.text
+    assert (await api.http.put("/v1/secrets/time/OTHER", json={"value": "x"})).status_code == 200
+    assert (await api.http.delete("/v1/secrets/time/OTHER")).json() == {}
+    assert engine.secrets == {"time": {"TOKEN": "hunter2"}}
     assert (await api.http.delete("/v1/secrets/time")).json() == {}
     assert engine.secrets == {}
 

@@ -35,6 +35,9 @@ class Engine(Protocol):
         Raises `UserError` for a name that cannot be one, `NotFound` never.
         """
 
+    async def delete_secret(self, server: str, key: str) -> None:
+        """Forget one secret of a server; not having it is not an error."""
+
     async def delete_secrets(self, server: str) -> None:
         """Forget all secrets of a server; having none is not an error."""
 

@@ -29,6 +29,8 @@ ROUTES: tuple[Route, ...] = (
           "End one session, and answer when it is gone.", shapes.Nothing),
     Route("PUT", "/v1/secrets/{server}/{key}", WRITE, secrets.set_secret,
           "Keep a secret of a server.", shapes.Nothing, shapes.SecretValue),
+    Route("DELETE", "/v1/secrets/{server}/{key}", WRITE, secrets.delete_secret,
+          "Forget one secret of a server.", shapes.Nothing),
     Route("DELETE", "/v1/secrets/{server}", WRITE, secrets.delete_secrets,
           "Forget all secrets of a server.", shapes.Nothing),
     Route("GET", "/v1/events", READ, events.stream_events,

@@ -11,6 +11,12 @@ async def set_secret(call: Call) -> shapes.Nothing:
     return {}
 
 
+async def delete_secret(call: Call) -> shapes.Nothing:
+    """Forget one of a server's."""
+    await call.engine.delete_secret(call.arguments["server"], call.arguments["key"])
+    return {}
+
+
 async def delete_secrets(call: Call) -> shapes.Nothing:
     """Forget all of a server's."""
     await call.engine.delete_secrets(call.arguments["server"])

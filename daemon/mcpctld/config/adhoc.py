@@ -75,5 +75,5 @@ def _seconds(text: str) -> float:
 
 def _name(spec: ServerSpec) -> str:
     parts = split_url(spec.url or "")
-    assert parts is not None  # noqa: S101 - the rules have accepted the URL
+    assert parts is not None
     return parts.netloc.lower()
