@@ -31,6 +31,9 @@ FLEET_STEPS = (
 ATTACHES = 40
 """The last step of a fleet: from 10 sessions to 50."""
 WARM_CALLS = 100
+WARM_S = 0.04
+WARM_LEAST_S = 0.3
+"""For each session of a fleet, before its rate is taken: fresh interpreters are slow for some calls."""
 SETTLE_S = 1.0
 """Between the last call and the watch over an idle fleet."""
 
@@ -54,7 +57,7 @@ class Effort:
 
 
 FULL = Effort(
-    rounds=6,
+    rounds=5,
     fleet_rounds=2,
     startup_s=2.5,
     startups=(3, 20),
@@ -74,8 +77,8 @@ QUICK = Effort(
     large_s=0.2,
     flight_s=0.4,
     rate_s=0.7,
-    idle_s=4.0,
-    limit_s=130.0,
+    idle_s=3.0,
+    limit_s=140.0,
 )
 
 
@@ -162,7 +165,7 @@ def _memory_and_rate(
 ) -> Samples:
     if pids := contender_pids(contender, members):
         yield pss, [processes.pss_mib(pids)]
-    links.ping_pong(members, effort.rate_s)  # fifty fresh interpreters are not warm yet
+    links.ping_pong(members, max(WARM_LEAST_S, WARM_S * len(members)))
     with no_garbage_collection():
         yield rate, [links.ping_pong(members, effort.rate_s)]
 

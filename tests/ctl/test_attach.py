@@ -1,0 +1,236 @@
+"""The stub: what it reads from its command line, what it passes, what it copies, how it fails."""
+
+import os
+import pty
+import subprocess
+import sys
+import termios
+
+import pytest
+from harness import Home, wait_until
+from mcpctl import attach, attach_flags, starting, wire
+
+INITIALIZE = (
+    '{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25",'
+    '"capabilities":{},"clientInfo":{"name":"test","version":"1"}}}\n'
+)
+SERVER = """
+import json, sys
+for line in sys.stdin:
+    message = json.loads(line)
+    if "id" in message:
+        result = {"protocolVersion": "2025-11-25", "capabilities": {}, "serverInfo": {"name": "tiny", "version": "1"}}
+        print(json.dumps({"jsonrpc": "2.0", "id": message["id"], "result": result}), flush=True)
+"""
+
+
+@pytest.fixture
+def tiny(home: Home) -> Home:
+    """A home with one local server."""
+    script = home.path / "server.py"
+    script.write_text(SERVER)
+    home.add("tiny", command=[sys.executable, str(script)])
+    return home
+
+
+# ---------------------------------------------------------------- the command line
+
+
+@pytest.mark.parametrize(
+    ("argv", "fields"),
+    [
+        (["attach", "slack"], [("server", "slack")]),
+        (["attach", "--url", "https://x/mcp"], [("url", "https://x/mcp")]),
+        (["attach", "--url=https://x/mcp", "--transport=http-sse"], [("url", "https://x/mcp"), ("transport", "http-sse")]),
+        (
+            ["attach", "--url", "https://x", "--header", "A: 1", "--header", "B: 2", "--instance", "m1", "--timeout", "9"],
+            [("url", "https://x"), ("header", "A: 1"), ("header", "B: 2"), ("instance", "m1"), ("timeout", "9")],
+        ),
+        (["attach", "--url", "https://x", "--bearer-token", "t"], [("url", "https://x"), ("header", "Authorization: Bearer t")]),
+        (["proxy", "--url", "https://x", "-u", "me", "-p", "pw"], [("url", "https://x"), ("header", "Authorization: Basic bWU6cHc=")]),
+        (["proxy", "-a", "my-app", "--sse"], [("url", "https://my-app.fly.dev/"), ("transport", "http-sse")]),
+        (["proxy", "--app=my-app", "--stream"], [("url", "https://my-app.fly.dev/"), ("transport", "streamable-http")]),
+        (["proxy", "--url", "https://x", "-b", "127.0.0.1", "--ping"], [("url", "https://x")]),
+    ],
+)
+def test_the_command_line_becomes_the_greeting(argv, fields, monkeypatch):
+    monkeypatch.delenv("MCPCTL_BEARER_TOKEN", raising=False)
+    assert attach.read_fields(argv) == fields
+
+
+def test_secrets_may_come_from_variables(monkeypatch):
+    monkeypatch.setenv("MCPCTL_BEARER_TOKEN", "t")
+    assert ("header", "Authorization: Bearer t") in attach.read_fields(["attach", "--url", "https://x"])
+    monkeypatch.setenv("MCPCTL_PASSWORD", "pw")
+    assert ("header", "Authorization: Basic bWU6cHc=") in attach.read_fields(["attach", "--url", "https://x", "-u", "me"])
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["attach"], "needs a server's name or --url"),
+        (["proxy"], "needs --url or --app"),
+        (["attach", "--url"], "--url needs a value"),
+        (["attach", "--wrong"], "unknown flag --wrong"),
+        (["attach", "--sse", "--url", "https://x"], "unknown flag --sse"),
+        (["attach", "one", "two"], "unexpected argument"),
+        (["attach", "one", "--url", "https://x"], "unexpected argument 'one'"),
+    ],
+)
+def test_a_wrong_command_line_says_what_is_wrong(argv, said):
+    with pytest.raises(attach.AttachError, match=said) as caught:
+        attach.read_fields(argv)
+    assert caught.value.kind == "bad-request"
+
+
+def test_help_stands_on_stdout(capsys):
+    with pytest.raises(SystemExit) as caught:
+        attach.read_fields(["proxy", "--help"])
+    assert caught.value.code == 0
+    assert "--inspector" in capsys.readouterr().out
+
+
+def test_the_inspector_gets_secrets_in_variables_and_never_in_its_arguments(monkeypatch):
+    called = {}
+
+    def execve(path, argv, env):
+        called.update(argv=argv, env=env)
+        raise SystemExit(0)
+
+    monkeypatch.setattr("shutil.which", lambda name: f"/bin/{name}")
+    monkeypatch.setattr(os, "execve", execve)
+    argv = ["proxy", "--url", "https://x", "-i", "--bearer-token", "s3cret", "--instance", "m1"]
+    with pytest.raises(SystemExit):
+        attach_flags.parse(argv)
+    assert "s3cret" not in " ".join(called["argv"])
+    assert called["env"]["MCPCTL_BEARER_TOKEN"] == "s3cret"
+    rest = called["argv"][called["argv"].index("proxy") :]
+    assert rest == ["proxy", "--url", "https://x", "--instance", "m1"]
+
+
+def test_a_daemon_started_by_a_stub_gets_a_clean_environment(monkeypatch):
+    monkeypatch.setattr(os, "environ", {
+        "HOME": "/h", "PATH": "/bin", "LC_ALL": "C", "XDG_CONFIG_HOME": "/x", "MCPCTL_STATE_DIR": "/s",
+        "AWS_SECRET_ACCESS_KEY": "no", "LD_PRELOAD": "no", "PYTHONPATH": "no", "MCPCTL_BEARER_TOKEN": "no", "MCPCTL_PASSWORD": "no",
+    })  # fmt: skip
+    assert set(starting.clean_environment()) == {"HOME", "PATH", "LC_ALL", "XDG_CONFIG_HOME", "MCPCTL_STATE_DIR"}
+
+
+# ---------------------------------------------------------------- what is passed, what is copied
+
+
+def test_a_file_as_input_and_a_file_as_output_are_copied(tiny):
+    source = tiny.path / "in.txt"
+    source.write_text(INITIALIZE)
+    with open(source) as stdin, open(tiny.path / "out.txt", "w") as stdout:
+        done = subprocess.run(tiny.attach("tiny"), stdin=stdin, stdout=stdout, env=tiny.env, timeout=30)
+    assert done.returncode == 0
+    assert '"tiny"' in (tiny.path / "out.txt").read_text()
+
+
+def test_dev_null_as_input_ends_the_session_at_once(tiny):
+    done = subprocess.run(tiny.attach("tiny"), stdin=subprocess.DEVNULL, capture_output=True, env=tiny.env, timeout=30)
+    assert (done.returncode, done.stdout) == (0, b"")
+
+
+def test_a_terminal_is_copied_and_never_made_non_blocking(tiny):
+    ours, theirs = pty.openpty()
+    settings = termios.tcgetattr(theirs)
+    settings[3] &= ~termios.ECHO
+    termios.tcsetattr(theirs, termios.TCSANOW, settings)
+    process = subprocess.Popen(tiny.attach("tiny"), stdin=theirs, stdout=theirs, stderr=theirs, env=tiny.env)
+    os.write(ours, INITIALIZE.encode())
+    answer = b""
+    while b"\n" not in answer:
+        answer += os.read(ours, 65536)
+    assert b'"tiny"' in answer
+    assert os.get_blocking(theirs)
+    os.write(ours, b"\x04")  # end of file
+    assert process.wait(30) == 0
+    os.close(ours)
+    os.close(theirs)
+
+
+def test_stderr_on_the_same_pipe_as_stdout_stays_blocking(tiny):
+    """O_NONBLOCK sits on the open file description: `2>&1` would put it on stderr, so we copy."""
+    read, write = os.pipe()
+    process = subprocess.Popen(tiny.attach("tiny"), stdin=subprocess.PIPE, stdout=write, stderr=write, env=tiny.env)
+    assert process.stdin is not None
+    process.stdin.write(INITIALIZE.encode())
+    process.stdin.flush()
+    assert b'"tiny"' in os.read(read, 65536)
+    assert os.get_blocking(write)
+    process.stdin.close()
+    assert process.wait(30) == 0
+    os.close(read)
+    os.close(write)
+
+
+def test_descriptors_that_were_passed_are_blocking_again_afterwards(tiny):
+    (in_read, in_write), (out_read, out_write) = os.pipe(), os.pipe()
+    process = subprocess.Popen(tiny.attach("tiny"), stdin=in_read, stdout=out_write, env=tiny.env)
+    os.write(in_write, INITIALIZE.encode())
+    assert b'"tiny"' in os.read(out_read, 65536)
+    assert not os.get_blocking(in_read)
+    os.close(in_write)
+    assert process.wait(30) == 0
+    wait_until(lambda: os.get_blocking(in_read) and os.get_blocking(out_write), "blocking descriptors")
+    for fd in (in_read, out_read, out_write):
+        os.close(fd)
+
+
+def test_the_waiting_stub_is_a_shell_that_bears_our_name(tiny):
+    process = subprocess.Popen(tiny.attach("tiny"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=tiny.env)
+    assert process.stdin is not None and process.stdout is not None
+    process.stdin.write(INITIALIZE.encode())
+    process.stdin.flush()
+    process.stdout.readline()
+    with open(f"/proc/{process.pid}/cmdline", "rb") as file:
+        assert file.read().startswith(b"mcpctl attach tiny\0")
+    assert os.readlink(f"/proc/{process.pid}/exe") != os.path.realpath(sys.executable)
+    process.communicate(timeout=30)
+    assert process.returncode == 0
+
+
+# ---------------------------------------------------------------- failing
+
+
+@pytest.mark.parametrize("how", ["passed", "copied"])
+def test_an_unknown_server_is_told_with_suggestions_and_its_exit_code(tiny, how):
+    stdin = subprocess.PIPE if how == "passed" else subprocess.DEVNULL
+    done = subprocess.run(tiny.attach("tinny"), stdin=stdin, capture_output=True, text=True, env=tiny.env, timeout=30)
+    assert done.returncode == wire.exit_code("not-found")
+    assert "did you mean 'tiny'" in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_socket_folder_that_others_can_enter_is_refused(home):
+    home.runtime_dir.chmod(0o755)
+    done = subprocess.run(home.attach("x"), capture_output=True, text=True, env=home.env, timeout=30)
+    assert done.returncode == wire.exit_code("denied")
+    assert f"chmod 700 {home.runtime_dir}" in done.stderr
+    home.runtime_dir.chmod(0o700)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+def test_another_users_socket_folder_is_refused(home):
+    os.chown(home.runtime_dir, 12345, 12345)
+    done = subprocess.run(home.attach("x"), capture_output=True, text=True, env=home.env, timeout=30)
+    assert done.returncode == wire.exit_code("denied")
+    assert "belongs to user 12345" in done.stderr
+    os.chown(home.runtime_dir, 0, 0)
+
+
+def test_a_daemon_that_cannot_start_says_why(home):
+    (home.state_dir / "mcpctld.log").mkdir()
+    done = subprocess.run(home.attach("x"), capture_output=True, text=True, env=home.env, timeout=30)
+    assert done.returncode == wire.exit_code("not-running")
+    assert "cannot write the log" in done.stderr
+    (home.state_dir / "mcpctld.log").rmdir()
+
+
+def test_a_socket_path_that_is_too_long_is_told(home):
+    env = {**home.env, "MCPCTL_RUNTIME_DIR": str(home.path / ("x" * 120))}
+    done = subprocess.run(home.attach("x"), capture_output=True, text=True, env=env, timeout=30)
+    assert done.returncode == wire.exit_code("not-running")
+    assert "too long" in done.stderr
