@@ -149,13 +149,21 @@ def fleet(contender: Contender, effort: Effort) -> Samples:
             link.close()
 
 
-MEASURES: dict[str, Callable[[Contender, Effort], Samples]] = {
-    "startup": startup,
-    "calls": calls,
-    "sse": calls_sse,
-    "large": large,
-    "inflight": in_flight,
-    "fleet": fleet,
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """A measure and how long one contender may take for it, in seconds."""
+
+    run: Callable[[Contender, Effort], Samples]
+    bound_s: float
+
+
+MEASURES = {
+    "startup": Measure(startup, 30.0),
+    "calls": Measure(calls, 20.0),
+    "sse": Measure(calls_sse, 20.0),
+    "large": Measure(large, 20.0),
+    "inflight": Measure(in_flight, 20.0),
+    "fleet": Measure(fleet, 120.0),
 }
 """In the order in which a round goes through them; the keys are what `--only` takes."""
 
@@ -175,9 +183,9 @@ def _idle(contender: Contender, members: list[Link], effort: Effort) -> Samples:
     if not pids:
         return
     time.sleep(SETTLE_S)
-    before, begun = processes.run_seconds(pids), perf_counter()
+    before, begun = processes.thread_seconds(pids), perf_counter()
     time.sleep(effort.idle_s)
-    used, lasted = processes.run_seconds(pids) - before, perf_counter() - begun
+    used, lasted = processes.thread_seconds(pids) - before, perf_counter() - begun
     yield Metric.IDLE_CPU, [used / lasted]
 
 

@@ -6,6 +6,7 @@ block with more foreign time than `QUIET_SHARE` of one core is kept, but marked,
 quiet ones exist.
 """
 
+import os
 import resource
 import time
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from benchmarks import processes
 
 QUIET_SHARE = 0.15
 """Of one core. An idle desktop or container stays below 0.05."""
+TOLERANCE_S = 2 * (os.cpu_count() or 1) / processes.TICKS_PER_SECOND
+"""The machine's time is counted in whole ticks for each core, at both ends of a block."""
 LOOK_S = 0.15
 """How long a look at the machine takes: fifteen kernel ticks."""
 
@@ -35,7 +38,8 @@ def snapshot() -> Snapshot:
 def foreign_share(since: Snapshot) -> float:
     """The share of one core that others have used since then."""
     now = snapshot()
-    return max(0.0, now.foreign_s - since.foreign_s) / max(now.at - since.at, 1e-9)
+    foreign_s = now.foreign_s - since.foreign_s - TOLERANCE_S
+    return max(0.0, foreign_s) / max(now.at - since.at, 1e-9)
 
 
 def wait_quiet(patience_s: float) -> float:

@@ -14,13 +14,11 @@ from benchmarks.daemon import CannotStart, Daemon, Died
 from benchmarks.figures import Block, Failure, Figures
 from benchmarks.measures import MEASURES, Effort
 
-MEASURE_BOUND_S = 150.0
-"""One measurement of one contender; the slowest rival needs a minute for its fleet."""
 QUIET_PATIENCE_S = 2.0
 QUIET_BUDGET_S = 45.0
 """How long a run waits for a quiet machine: before one measurement, and in all."""
 
-FAILURES = (processes.Stuck, links.Hangup, messages.WrongAnswer, Died, OSError)
+FAILURES = (links.Hangup, messages.WrongAnswer, Died, OSError)
 """What a contender that fails may cause; anything else is a bug of the benchmark."""
 
 
@@ -45,6 +43,7 @@ class Run:
         self._venvs = venvs
         self._daemons: list[Daemon] = []
         self._waited_s = 0.0
+        self._stuck: set[str] = set()
         self.contenders: list[Contender] = []
 
     def __enter__(self) -> Self:
@@ -88,16 +87,24 @@ class Run:
 
     def _measure_all(self, number: int, name: str, effort: Effort) -> None:
         """One measure of all contenders; each round begins with another one."""
+        measure = MEASURES[name]
         first = (number - 1) % max(1, len(self.contenders))
         for contender in [*self.contenders[first:], *self.contenders[:first]]:
-            self._waited_s += quiet.wait_quiet(
-                min(QUIET_PATIENCE_S, max(0.0, QUIET_BUDGET_S - self._waited_s))
-            )
+            if contender.name in self._stuck:
+                continue
+            self._wait_quiet()
             try:
-                with processes.bound(MEASURE_BOUND_S, f"`{name}`"):
-                    self._measure(number, contender, MEASURES[name](contender, effort))
+                with processes.bound(measure.bound_s, f"`{name}`"):
+                    self._measure(number, contender, measure.run(contender, effort))
+            except processes.Stuck as exc:
+                self._fail(number, contender.name, name, exc)
+                self._stuck.add(contender.name)  # the run is bounded: no second wait like this
             except FAILURES as exc:
                 self._fail(number, contender.name, name, exc)
+
+    def _wait_quiet(self) -> None:
+        left_s = max(0.0, QUIET_BUDGET_S - self._waited_s)
+        self._waited_s += quiet.wait_quiet(min(QUIET_PATIENCE_S, left_s))
 
     def _measure(self, number: int, contender: Contender, steps: measures.Samples) -> None:
         blocks = []

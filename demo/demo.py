@@ -14,7 +14,7 @@ import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import trio
@@ -104,7 +104,7 @@ def mcpctl(env: dict[str, str], *words: str) -> str:
 
 @contextlib.contextmanager
 def daemon_ended(env: dict[str, str]) -> Iterator[None]:
-    """Stop the daemon that the first `attach` starts, whatever happens in between."""
+    """Stop the daemon that the first command starts, whatever happens in between."""
     try:
         yield
     finally:
@@ -136,10 +136,10 @@ async def use_both(env: dict[str, str]) -> None:
     """Attach to both servers at once and call their tools."""
     began = time.perf_counter()
     async with attached(env, "time") as clock:
-        say("attached to time: it started the daemon, which started the server", began)
+        say("a client attached to time: a process was started for it", began)
         began = time.perf_counter()
         async with attached(env, "notes") as notes:
-            say("attached to notes, the daemon being there already", began)
+            say("another client attached to notes, which runs already", began)
             await call_tools(clock, notes)
             await many_calls(notes)
             print("\n  mcpctl status, while both are attached:\n")
@@ -179,28 +179,44 @@ async def many_calls(notes: Client) -> None:
     say("100 calls at once on one session, all answered", began)
 
 
-async def play() -> None:
-    """The whole demo, bounded."""
-    with throw_away_home() as env, trio.fail_after(LIMIT_S):
-        began = time.perf_counter()
-        with notes_server(env) as url, daemon_ended(env):
-            say("an HTTP server, built with the official Python SDK, runs", began)
-            began = time.perf_counter()
-            mcpctl(env, "add", "--server", "time", "--", "mcp-server-time")
-            say("mcpctl add --server time -- mcp-server-time", began)
-            began = time.perf_counter()
-            mcpctl(env, "add", "--server", "notes", "--url", url)
-            say(f"mcpctl add --server notes --url {url}", began)
+async def use_both_or_stop(env: dict[str, str]) -> None:
+    """The part with clients, bounded, and ended by SIGTERM as by Ctrl-C."""
+    with trio.fail_after(LIMIT_S), trio.open_signal_receiver(signal.SIGTERM) as signals:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(stop_on_signal, signals)
             await use_both(env)
-            began = time.perf_counter()
-            mcpctl(env, "daemon", "stop")
-            say("the clients are gone, the daemon has stopped", began)
+            nursery.cancel_scope.cancel()
+
+
+async def stop_on_signal(signals: AsyncIterator[int]) -> None:
+    """Raise what Ctrl-C raises."""
+    async for _ in signals:
+        raise KeyboardInterrupt
+
+
+def play() -> None:
+    """The whole demo."""
+    began = time.perf_counter()
+    with throw_away_home() as env, notes_server(env) as url, daemon_ended(env):
+        say("an HTTP server, built with the official Python SDK, runs", began)
+        began = time.perf_counter()
+        mcpctl(env, "add", "--server", "time", "--", "mcp-server-time")
+        say("mcpctl add --server time -- mcp-server-time   (starts the daemon)", began)
+        began = time.perf_counter()
+        mcpctl(env, "add", "--server", "notes", "--url", url)
+        say(f"mcpctl add --server notes --url {url}", began)
+        trio.run(use_both_or_stop, env)
+        began = time.perf_counter()
+        mcpctl(env, "daemon", "stop")
+        say("the clients are gone, the daemon has stopped", began)
 
 
 def explain(error: BaseException) -> str:
     """The innermost error of a group, for people."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
     if isinstance(error, trio.TooSlowError):
         return f"not finished within {LIMIT_S} s"
     return str(error) or repr(error)
@@ -208,7 +224,7 @@ def explain(error: BaseException) -> str:
 
 def main() -> int:
     """Run the demo; the exit code."""
-    # So that the clean-up runs then, too.
+    # So that the clean-up runs then, too; while trio runs, it has a receiver of its own.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if shutil.which("mcp-server-time", path=str(PROGRAMS)) is None:
         print(f"mcp-server-time is not installed in {PROGRAMS}: run `make demo`", file=sys.stderr)
@@ -216,7 +232,7 @@ def main() -> int:
     began = time.perf_counter()
     print("\nmcpctl: one resident agent between MCP clients and MCP servers\n")
     try:
-        trio.run(play)
+        play()
     except (Exception, KeyboardInterrupt, BaseExceptionGroup) as error:
         print(f"\nThe demo failed: {explain(error)}", file=sys.stderr)
         return 1

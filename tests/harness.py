@@ -228,13 +228,13 @@ class Home:
     # ------------------------------------------------------------ the daemon
 
     def start_daemon(self) -> int:
-        """Start `mcpctld` as a child of the test, wait until it listens; its pid."""
+        """Start `mcpctld` as a child of the test, wait until it is ready; its pid."""
         with open(self.path / "daemon.out", "ab") as out:
             self.daemon = subprocess.Popen(
                 [program("mcpctld")], env=self.env, cwd=self.path,
                 stdin=subprocess.DEVNULL, stdout=out, stderr=out,
             )  # fmt: skip
-        wait_until(self._listening, f"a listening attach.sock\n{self.transcript()}")
+        wait_until(self._started, f"daemon.started in the log\n{self.transcript()}")
         return self.daemon.pid
 
     def stop_daemon(self) -> int | None:
@@ -242,19 +242,23 @@ class Home:
         for process in self.daemons():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process.pid, signal.SIGTERM)
-        code = None
-        if self.daemon is not None:
-            code = self.daemon.wait(STOP_TIMEOUT_S)
-            self.daemon = None
+        code = self.wait_daemon() if self.daemon is not None else None
         wait_until(lambda: not self.daemons(), "the daemon's end after SIGTERM", STOP_TIMEOUT_S)
         return code
 
-    def _listening(self) -> bool:
+    def wait_daemon(self) -> int:
+        """Wait for the end of a daemon that is our child: its exit code."""
+        assert self.daemon is not None
+        code = self.daemon.wait(STOP_TIMEOUT_S)
+        self.daemon = None
+        return code
+
+    def _started(self) -> bool:
         assert self.daemon is not None
         if (code := self.daemon.poll()) is not None:
             raise AssertionError(f"mcpctld ended at once with {code}\n{self.transcript()}")
-        with socket.socket(socket.AF_UNIX) as probe:
-            return probe.connect_ex(str(self.runtime_dir / "attach.sock")) == 0
+        wanted = ("daemon.started", self.daemon.pid)
+        return any((line.get("event"), line.get("pid")) == wanted for line in self.log())
 
     # ------------------------------------------------------------ servers of the test's own
 
@@ -282,7 +286,9 @@ class Home:
         """The daemon's log so far: one mapping a line (`ts`, `level`, `event`, more)."""
         if not self.log_file.exists():
             return []
-        return [json.loads(line) for line in self.log_file.read_text().splitlines()]
+        # Whole lines only: the daemon may be writing the next one.
+        *lines, _ = self.log_file.read_text().split("\n")
+        return [json.loads(line) for line in lines]
 
     def transcript(self) -> str:
         """What the daemon said, for a failed test: its log's end and its standard error."""
@@ -299,7 +305,7 @@ class Home:
         Servers started by `serve` are the test's own and not among them.
         """
         own = {os.getpid(), *(process.pid for process in self.served)}
-        return [found for found in _all_processes(str(self.path).encode()) if found.pid not in own]
+        return [found for found in all_processes(str(self.path).encode()) if found.pid not in own]
 
     def daemons(self) -> list[Process]:
         """Those of them that are `mcpctld`."""
@@ -337,8 +343,10 @@ class Home:
 
     def _environment(self) -> dict[str, str]:
         """A small environment: nothing of the developer's own configuration reaches a test."""
-        kept = ("PATH", "TZ", "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG")
+        kept = ("TZ", "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG")
+        path = (sysconfig.get_path("scripts"), os.environ.get("PATH", os.defpath))
         return {key: os.environ[key] for key in kept if key in os.environ} | {
+            "PATH": os.pathsep.join(path),
             "HOME": str(self.path),
             "LANG": "C.UTF-8",
             "MCPCTL_CONFIG_DIR": str(self.config_dir),
@@ -364,7 +372,8 @@ def listening_ports(pid: int) -> list[int]:
     return ports
 
 
-def _all_processes(marker: bytes) -> Iterator[Process]:
+def all_processes(marker: bytes) -> Iterator[Process]:
+    """Live processes with these bytes in their environment."""
     for entry in os.listdir("/proc"):
         if entry.isdigit():
             # A process may end between any two of these reads.

@@ -71,6 +71,7 @@ def hand_over(fields: list[tuple[str, str]], fds: list[int]) -> _socket.socket:
     On it one line `<exit code> <text>` arrives when the session ends. Raises `AttachError`.
     """
     control = ensure_daemon()
+    _check_daemon(control)
     numbers = b"".join(fd.to_bytes(4, sys.byteorder) for fd in fds)
     greeting = wire.encode_hello(fields)
     try:
@@ -138,6 +139,21 @@ def _check_folder() -> None:
     if found.st_mode & 0o077:
         raise AttachError(
             "denied", f"other users can enter the socket folder {folder}; run: chmod 700 {folder}"
+        )
+
+
+def _check_daemon(control: _socket.socket) -> None:
+    """Hand our descriptors to a daemon of our own user, and to nobody else who may have put a socket there."""
+    if sys.platform == "linux":  # struct ucred {pid, uid, gid}
+        credentials = control.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12)
+    else:  # <sys/un.h>: LOCAL_PEERCRED of SOL_LOCAL gives struct xucred {version, uid, …}
+        credentials = control.getsockopt(0, 1, 76)
+    uid = int.from_bytes(credentials[4:8], sys.byteorder)
+    # The manager of a systemd user session makes our sockets as us, launchd's as root.
+    if uid not in (os.geteuid(), 0):
+        raise AttachError(
+            "denied",
+            f"{wire.attach_socket()} is served by user {uid}, not by you; remove that socket",
         )
 
 

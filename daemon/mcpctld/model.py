@@ -11,6 +11,9 @@ Transport = Literal["auto", "streamable-http", "http-sse", "fly-wrap", "stdio"]
 
 MiB = 1024 * 1024
 
+DEFAULT_CALL_TIMEOUT_S = 3600.0
+"""Tools may work for long, and clients give up by themselves; this only keeps a lost call from hanging for ever."""
+
 
 class ServerSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How to reach one MCP server: a `url`, or a `command` to run here.
@@ -30,7 +33,7 @@ class ServerSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     cwd: str | None = None
     connect_timeout_s: float = 30.0
     """How long a request waits for a server that cannot be reached."""
-    call_timeout_s: float = 3600.0
+    call_timeout_s: float = DEFAULT_CALL_TIMEOUT_S
     """How long one request may take once it was sent."""
 
 

@@ -133,7 +133,7 @@ def test_a_greeting_makes_a_server_named_after_its_url(store):
             transport="http-sse",
             instance="abc123",
             headers={"X-Trace": "on", "Authorization": "Bearer $${literal}"},
-            connect_timeout_s=2.5,
+            call_timeout_s=2.5,
         ),
     )
 

@@ -30,6 +30,7 @@ class RawClient:
     """Messages read while waiting for another one, in order."""
     errors: bytearray = dataclasses.field(default_factory=bytearray)
     """What came on standard error."""
+    errors_ended: trio.Event = dataclasses.field(default_factory=trio.Event)
 
     # ------------------------------------------------------------ bytes
 
@@ -118,8 +119,9 @@ class RawClient:
         return await self.exit(within_s)
 
     async def exit(self, within_s: float = 10.0) -> int:
-        """Wait for the exit code."""
+        """Wait for the exit code, and for the rest of standard error."""
         with trio.fail_after(within_s):
+            await self.errors_ended.wait()
             return await self.process.wait()
 
     def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
@@ -133,10 +135,12 @@ def _is_answer(message: Mapping[str, Any], ident: Any) -> bool:
     return same and "method" not in message
 
 
-async def _collect(stream: trio.abc.ReceiveStream, into: bytearray) -> None:
+async def _collect_errors(client: RawClient) -> None:
+    assert client.process.stderr is not None
     with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-        async for chunk in stream:
-            into += chunk
+        async for chunk in client.process.stderr:
+            client.errors += chunk
+    client.errors_ended.set()
 
 
 @contextlib.asynccontextmanager
@@ -148,8 +152,7 @@ async def run(argv: Sequence[str], env: Mapping[str, str]) -> AsyncIterator[RawC
             stderr=subprocess.PIPE,
         )  # fmt: skip
         client = RawClient(process)
-        assert process.stderr is not None
-        nursery.start_soon(_collect, process.stderr, client.errors)
+        nursery.start_soon(_collect_errors, client)
         try:
             yield client
         finally:

@@ -44,8 +44,6 @@ class House:
 
     def target(self, server: real.Server, via: str) -> Target:
         """Where a client has to go."""
-        if server.needs_node:
-            real.node()
         url = self._served(server).base + server.path if server.serve else ""
         if via == "direct":
             argv = (program(server.command[0]), *server.command[1:]) if server.command else ()
@@ -66,6 +64,13 @@ def house() -> Iterator[House]:
         yield House(home)
 
 
+@pytest.fixture
+def what_it_needs(client: real.Client, server: real.Server) -> None:
+    """Skip the cell where Node.js is missing; here, as a skip within trio loses its reason."""
+    if client.library == "typescript" or server.needs_node:
+        real.node()
+
+
 def fill_in(plan: Plan, **values: str) -> Plan:
     """The plan with names in capitals replaced by what this run has."""
     text = json.dumps(dataclasses.asdict(plan))
@@ -83,6 +88,7 @@ def wrong(server: real.Server, report: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+@pytest.mark.usefixtures("what_it_needs")
 @pytest.mark.parametrize("via", VIA)
 @pytest.mark.parametrize(("client", "server"), CELLS)
 async def test_every_feature_works(

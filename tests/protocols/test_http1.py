@@ -15,11 +15,17 @@ from mcpctld.protocols.http1 import (
     Head,
     Headers,
     ResponseReader,
-    encode_request,
+    encode_head,
+    end_head,
     keep_alive_timeout,
 )
 
 # ---------------------------------------------------------------- requests
+
+
+def encode_request(method, target, headers, body):
+    whole = encode_head(method, target, tuple(headers)) + end_head(body)
+    return whole if body is None else whole + body
 
 
 @pytest.mark.parametrize(
@@ -175,8 +181,8 @@ def told(events: list[Event]) -> list[object]:
                 shown.append(data)
             case End(keep_alive=keep_alive):
                 shown.append("keep" if keep_alive else "close")
-            case Broken(started=started):
-                shown.append("broken" if started else "broken before")
+            case Broken(started=started, ended=ended):
+                shown.append(("cut" if ended else "broken") + ("" if started else " before"))
     return shown
 
 
@@ -363,14 +369,14 @@ def test_bad_chunks_and_endless_framing_break_the_connection(body):
 @pytest.mark.parametrize(
     ("stream", "expected"),
     [
-        (b"", ["broken before"]),
-        (b"HTTP/1.1 2", ["broken"]),
-        (ok(status=b"HTTP/1.1 100 Continue"), ["broken"]),
-        (ok(b"Content-Length: 5"), [200, "broken"]),
-        (ok(b"Content-Length: 5") + b"hi", [200, b"hi", "broken"]),
-        (ok(CHUNKED) + b"2\r\nhi\r\n", [200, b"hi", "broken"]),
-        (ok(CHUNKED) + b"2\r\nhi\r\n0\r\n", [200, b"hi", "broken"]),
-        (ok(b"Content-Length: 0"), [200, "keep", "broken before"]),
+        (b"", ["cut before"]),
+        (b"HTTP/1.1 2", ["cut"]),
+        (ok(status=b"HTTP/1.1 100 Continue"), ["cut"]),
+        (ok(b"Content-Length: 5"), [200, "cut"]),
+        (ok(b"Content-Length: 5") + b"hi", [200, b"hi", "cut"]),
+        (ok(CHUNKED) + b"2\r\nhi\r\n", [200, b"hi", "cut"]),
+        (ok(CHUNKED) + b"2\r\nhi\r\n0\r\n", [200, b"hi", "cut"]),
+        (ok(b"Content-Length: 0"), [200, "keep", "cut before"]),
         (ok(b"Content-Length: 0", b"Connection: close"), [200, "close"]),
     ],
 )
@@ -408,7 +414,7 @@ def test_a_request_after_a_break_is_told_of_it_not_a_mistake():
     assert isinstance(reader.next_event(), Broken)
     drain(reader)
     reader.expect("POST")
-    assert told(drain(reader)) == ["broken before"]
+    assert told(drain(reader)) == ["cut before"]
 
 
 def test_two_requests_at_once_are_a_mistake():
@@ -423,7 +429,19 @@ def test_empty_data_is_nothing():
     reader.expect("POST")
     reader.receive_data(b"")
     reader.receive_eof()
-    assert told(drain(reader)) == ["broken before"]
+    assert told(drain(reader)) == ["cut before"]
+
+
+def test_a_connection_is_idle_between_requests_until_something_unasked_comes():
+    reader = ResponseReader()
+    assert reader.is_idle
+    reader.expect("POST")
+    assert not reader.is_idle
+    reader.receive_data(ok(b"Content-Length: 0"))
+    assert reader.is_idle
+    reader.expect("POST")
+    reader.receive_data(ok(b"Content-Length: 0") + b"HTTP/1.1 200 injected")
+    assert not reader.is_idle
 
 
 def test_a_head_of_exactly_the_limit_is_read():
@@ -468,4 +486,4 @@ def test_the_cuts_make_no_difference(parts, cuts, method):
     whole = read(stream, method=method, eof=True)
     assert read(*pieces, method=method, eof=True) == whole
     assert read(*bytewise(stream), method=method, eof=True) == whole
-    assert whole[-1] in ("close", "broken", "broken before")
+    assert whole[-1] in ("close", "cut", "cut before", "broken", "broken before")

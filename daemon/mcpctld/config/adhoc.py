@@ -8,7 +8,7 @@ import msgspec
 from mcpctld.config import references
 from mcpctld.config.check import server_problems, split_url
 from mcpctld.errors import UserError
-from mcpctld.model import Server, ServerSpec, Transport
+from mcpctld.model import DEFAULT_CALL_TIMEOUT_S, Server, ServerSpec, Transport
 
 
 def adhoc_server(fields: Iterable[tuple[str, str]]) -> Server:
@@ -37,7 +37,9 @@ def _spec(single: dict[str, str], headers: dict[str, str]) -> ServerSpec:
         headers=headers,
         instance=single.get("instance") or None,
         transport=_transport(single.get("transport") or "auto"),
-        connect_timeout_s=_seconds(single.get("timeout") or "30"),
+        call_timeout_s=_seconds(single["timeout"])
+        if single.get("timeout")
+        else DEFAULT_CALL_TIMEOUT_S,
     )
 
 

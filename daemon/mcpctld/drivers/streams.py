@@ -4,20 +4,23 @@
 is kept. So a message goes from one descriptor to the other inside the task that received it.
 
 * `DescriptorStream`  pipes and sockets by their descriptor: a client's stdin and stdout, a child's, a TCP socket's
-* `TrioStream`        any other trio stream: TLS, later our own TCP
+* `TrioStream`        any other trio stream: TLS, say (in `triostream`)
 """
 
 import fcntl
 import os
-from collections import deque
 from typing import Protocol
 
 import trio
 
+from mcpctld.drivers.outbox import Sending
+
 CHUNK = 64 * 1024
+"""What a pipe holds by default, and one read takes."""
 BIG_CHUNK = 1024 * 1024
-ROOM = 1024 * 1024
-"""More than this kept unsent, and whoever produces should wait: `wait_room`."""
+"""What a pipe that carries much is widened to (the most that Linux allows users), and one read takes then."""
+LITTLE = 16 * 1024
+"""After a read of less than this, the next one is not a big one."""
 F_SETPIPE_SZ = getattr(fcntl, "F_SETPIPE_SZ", None)
 
 
@@ -27,8 +30,8 @@ class ByteStream(Protocol):
     async def receive(self) -> bytes:
         """The next bytes, at least one; `b""` at end of file or when the connection broke."""
 
-    def write(self, data: bytes) -> None:
-        """Send `data`, now or as soon as the other side takes it. Never waits, never raises."""
+    def write(self, *parts: bytes) -> None:
+        """Send `parts` in order, now or as soon as the other side takes them. Never waits, never raises."""
 
     @property
     def buffered(self) -> int:
@@ -36,51 +39,23 @@ class ByteStream(Protocol):
 
     @property
     def broken(self) -> bool:
-        """True once the other side does not read any more; what is written then is dropped."""
+        """True once nothing can be sent any more; what is written then is dropped."""
+
+    @property
+    def failed(self) -> bool:
+        """True once an error, a reset say, ended the stream: then its end says nothing of what the other side got."""
 
     async def wait_room(self) -> None:
         """Wait until at most `ROOM` bytes are kept, or the stream broke."""
+
+    async def wait_sent(self) -> None:
+        """Wait until nothing is kept, or the stream broke."""
 
     async def aclose(self) -> None:
         """Close; what is kept is dropped."""
 
 
-class _Kept:
-    """The bytes that could not be written yet, and whoever waits for them to go."""
-
-    def __init__(self) -> None:
-        self.parts: deque[memoryview] = deque()
-        self.size = 0
-        self.broken = False
-        self._lot = trio.lowlevel.ParkingLot()
-
-    def add(self, data: memoryview) -> None:
-        self.parts.append(data)
-        self.size += len(data)
-
-    def took(self, count: int) -> None:
-        """`count` bytes of the first part were sent."""
-        first = self.parts[0]
-        self.size -= count
-        if count == len(first):
-            self.parts.popleft()
-        else:
-            self.parts[0] = first[count:]
-        if self.size <= ROOM:
-            self._lot.unpark_all()
-
-    def drop(self) -> None:
-        self.broken = True
-        self.parts.clear()
-        self.size = 0
-        self._lot.unpark_all()
-
-    async def wait_below(self, limit: int) -> None:
-        while self.size > limit and not self.broken:
-            await self._lot.park()
-
-
-class DescriptorStream:
+class DescriptorStream(Sending):
     """A pipe or socket, by one descriptor for reading and one for writing (they may be the same).
 
     Closes both at the end, unless they are `borrowed`. Each is set non-blocking, and set back when it is closed: that
@@ -95,7 +70,7 @@ class DescriptorStream:
         *,
         borrowed: bool = False,
     ) -> None:
-        self._nursery = nursery
+        super().__init__(nursery)
         self._borrowed = borrowed
         self._reading = reading
         self._writing = writing
@@ -103,101 +78,120 @@ class DescriptorStream:
         self._was_blocking = [fd for fd in self._fds if os.get_blocking(fd)]
         for fd in self._was_blocking:
             os.set_blocking(fd, False)
-        self._kept = _Kept()
         self._chunk = CHUNK
         self._drained = True
+        self._wide: set[int] = set()
 
-    @property
-    def buffered(self) -> int:
-        """Bytes taken by `write` and not yet by the kernel."""
-        return self._kept.size
-
-    @property
-    def broken(self) -> bool:
-        """True once the other side does not read any more."""
-        return self._kept.broken
+    # ------------------------------------------------------------ reading
 
     async def receive(self) -> bytes:
         """The next bytes; `b""` at the end, or when the connection broke."""
-        fd = self._reading
-        if fd is None:
-            return b""
         try:
             # After a short read nothing is left, as a rule: asking again would be a wasted system call.
-            if self._drained:
-                await trio.lowlevel.wait_readable(fd)
+            if self._drained and self._reading is not None:
+                await trio.lowlevel.wait_readable(self._reading)
             else:
-                await trio.lowlevel.checkpoint_if_cancelled()
-            while True:
+                await trio.lowlevel.checkpoint()
+            # Asked each time: while we waited the descriptor may have been closed, and its number given to another.
+            while self._reading is not None:
                 try:
-                    data = os.read(fd, self._chunk)
+                    data = os.read(self._reading, self._chunk)
                 except BlockingIOError:
-                    await trio.lowlevel.wait_readable(fd)
+                    await trio.lowlevel.wait_readable(self._reading)
                     continue
-                self._adapt(fd, len(data))
+                self._adapt(self._reading, len(data))
                 return data
-        except (
-            OSError,
-            trio.ClosedResourceError,
-        ):  # reset by the peer, or closed by us: an end like any other
-            return b""
+        except OSError:  # reset by the peer: an end, too
+            self.failed = True
+        except trio.ClosedResourceError:
+            pass
+        return b""  # noqa: ASYNC910  (what failed was the wait, or the read after it)
 
     def _adapt(self, fd: int, count: int) -> None:
+        """Read more at once where much comes, and less where little does: an empty big buffer costs, too."""
         self._drained = count < self._chunk
-        if not self._drained and self._chunk == CHUNK:
+        if not self._drained:
             self._chunk = BIG_CHUNK
-            _widen(fd)
+            self._widen(fd)
+        elif count < LITTLE:
+            self._chunk = CHUNK
 
-    def write(self, data: bytes) -> None:
-        """Send `data`, now or as soon as the other side takes it."""
-        kept = self._kept
-        if kept.broken or self._writing is None:
+    # ------------------------------------------------------------ writing
+
+    def write(self, *parts: bytes) -> None:
+        """Send `parts`, now or as soon as the other side takes them."""
+        outbox = self._outbox
+        if self._writing is None or outbox.broken:
             return
-        if kept.parts:
-            kept.add(memoryview(data))
+        if outbox:  # a task is at it
+            outbox.add(parts)
             return
         try:
-            count = os.write(self._writing, data)
+            count = os.writev(self._writing, parts)
         except BlockingIOError:
             count = 0
-        except OSError:
-            kept.drop()
+        except OSError as exc:
+            self._fail(exc)
             return
-        if count < len(data):
-            kept.add(memoryview(data)[count:])
-            _widen(self._writing)
+        if count < sum(map(len, parts)):
+            self._keep(parts, count)
+
+    def _keep(self, parts: tuple[bytes, ...], count: int) -> None:
+        """Keep what was not taken of `parts`; a pipe that was widened may take it after all."""
+        self._outbox.add(parts)
+        self._outbox.took(count)
+        if self._writing is not None and self._widen(self._writing):
+            self._push(self._writing)
+        if self._outbox:
             self._nursery.start_soon(self._flush)
 
-    async def _flush(self) -> None:
-        kept = self._kept
-        while kept.parts and self._writing is not None:
-            try:
+    def _push(self, fd: int) -> None:
+        """Write what is kept, as far as the kernel takes it."""
+        try:
+            while self._outbox:
+                self._outbox.took(os.writev(fd, self._outbox.first()))
+        except BlockingIOError:
+            pass
+        except OSError as exc:
+            self._fail(exc)
+
+    async def _flush(self) -> None:  # noqa: ASYNC910  (a task of its own)
+        try:
+            while self._outbox and self._writing is not None:
                 await trio.lowlevel.wait_writable(self._writing)
-                while kept.parts:
-                    kept.took(os.write(self._writing, kept.parts[0]))
-            except BlockingIOError:
-                continue
-            except (OSError, trio.ClosedResourceError):
-                kept.drop()
+                if self._writing is not None:  # not closed meanwhile
+                    self._push(self._writing)
+        except OSError as exc:
+            self._fail(exc)
+        except trio.ClosedResourceError:
+            pass
+        finally:
+            if self._outbox:  # cancelled, or broken: nobody else will send it
+                self._outbox.drop()
 
-    async def wait_room(self) -> None:
-        """Wait until at most `ROOM` bytes are kept, or the stream broke."""
-        await self._kept.wait_below(ROOM)
+    def _widen(self, fd: int) -> bool:
+        """Give a pipe a bigger buffer, once, if the system's quota allows it (Linux). True when it has grown."""
+        if F_SETPIPE_SZ is None or fd in self._wide:
+            return False
+        self._wide.add(fd)
+        try:
+            fcntl.fcntl(fd, F_SETPIPE_SZ, BIG_CHUNK)
+        except OSError:
+            return False  # a socket, or the user's quota of pipe pages is spent: it works without
+        return True
 
-    async def wait_sent(self) -> None:
-        """Wait until everything was taken by the kernel, or the stream broke."""
-        await self._kept.wait_below(0)
+    # ------------------------------------------------------------ closing
 
     def close_writing(self) -> None:
-        """Tell the other side that no more comes, if writing has a descriptor of its own."""
+        """Tell the other side that no more comes, if writing has a descriptor of its own; what is kept is dropped."""
         if self._writing is not None and self._writing != self._reading:
-            self._kept.drop()
+            self._outbox.drop()
             fd, self._writing = self._writing, None
             self._close(fd)
 
     def close(self) -> None:
         """Close both descriptors; what is kept is dropped."""
-        self._kept.drop()
+        self._outbox.drop()
         self._reading = self._writing = None
         for fd in tuple(self._fds):
             self._close(fd)
@@ -209,73 +203,10 @@ class DescriptorStream:
 
     def _close(self, fd: int) -> None:
         self._fds.discard(fd)
-        if self._borrowed:
-            return
         trio.lowlevel.notify_closing(fd)
         if fd in self._was_blocking:
             os.set_blocking(fd, True)
-        os.close(fd)
-
-
-class TrioStream:
-    """Any trio stream, written to without waiting."""
-
-    def __init__(self, nursery: trio.Nursery, stream: trio.abc.Stream) -> None:
-        self._nursery = nursery
-        self._stream = stream
-        self._kept = _Kept()
-
-    @property
-    def buffered(self) -> int:
-        """Bytes taken by `write` and not yet sent."""
-        return self._kept.size
-
-    @property
-    def broken(self) -> bool:
-        """True once sending failed."""
-        return self._kept.broken
-
-    async def receive(self) -> bytes:
-        """The next bytes; `b""` at the end, or when the connection broke."""
-        try:
-            return bytes(await self._stream.receive_some())
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            return b""
-
-    def write(self, data: bytes) -> None:
-        """Send `data` as soon as the other side takes it."""
-        if self._kept.broken:
-            return
-        idle = not self._kept.parts
-        self._kept.add(memoryview(data))
-        if idle:
-            self._nursery.start_soon(self._flush)
-
-    async def _flush(self) -> None:
-        kept = self._kept
-        try:
-            while kept.parts:
-                part = kept.parts[0]
-                await self._stream.send_all(part)
-                if kept.parts:  # not dropped meanwhile
-                    kept.took(len(part))
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            kept.drop()
-
-    async def wait_room(self) -> None:
-        """Wait until at most `ROOM` bytes are kept, or the stream broke."""
-        await self._kept.wait_below(ROOM)
-
-    async def aclose(self) -> None:
-        """Close the stream without ceremony: no waiting for a peer that may be gone."""
-        self._kept.drop()
-        await trio.aclose_forcefully(self._stream)
-
-
-def _widen(fd: int) -> None:
-    """Give a pipe that carries much a bigger buffer, if the system's quota allows it (Linux)."""
-    if F_SETPIPE_SZ is not None:
-        try:
-            fcntl.fcntl(fd, F_SETPIPE_SZ, BIG_CHUNK)
-        except OSError:
-            pass  # a socket, or the user's quota of pipe pages is spent: it works without
+            for other in self._fds:  # which may share its description, and is still in use
+                os.set_blocking(other, False)
+        if not self._borrowed:
+            os.close(fd)

@@ -5,11 +5,15 @@ standard says, and bare RFC 1951 data. Several codings on one body are not suppo
 """
 
 import zlib
+from collections.abc import Iterator
 from typing import Protocol
+
+PIECE_BYTES = 256 * 1024
+"""A megabyte can inflate to a gigabyte: output comes in pieces, and whoever gets them knows when to stop."""
 
 
 class ContentError(Exception):
-    """The body cannot be decoded: an unknown coding, corrupt data, or more output than allowed."""
+    """The body cannot be decoded: an unknown coding, or corrupt data."""
 
 
 class _Inflate(Protocol):
@@ -17,6 +21,8 @@ class _Inflate(Protocol):
     def eof(self) -> bool: ...
     @property
     def unused_data(self) -> bytes: ...
+    @property
+    def unconsumed_tail(self) -> bytes: ...
     def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
 
 
@@ -29,35 +35,45 @@ _ZLIB_METHOD = (
 
 
 class Decoder:
-    """Decodes one body. `encoding` is the value of Content-Encoding, `max_bytes` bounds the output.
+    """Decodes one body, however long. `encoding` is the value of Content-Encoding.
 
     Raises `ContentError` for a coding that is not supported.
     """
 
-    def __init__(self, encoding: str | None, max_bytes: int) -> None:
+    def __init__(self, encoding: str | None) -> None:
         coding = (encoding or "").strip().lower()
         if coding not in (*_IDENTITY, *_GZIP, "deflate"):
             raise ContentError(f"content coding {coding[:40]!r} is not supported")
         self._coding = coding
-        self._left = max_bytes
         self._inflate: _Inflate | None = None  # of the part being read
 
-    def decode(self, data: bytes) -> bytes:
-        """The output for the next bytes of the body. Raises `ContentError`."""
+    def decode(self, data: bytes) -> Iterator[bytes]:
+        """The output for the next bytes of the body, in pieces that are never empty and hold at most `PIECE_BYTES`.
+
+        To be read to its end, unless the rest of the body is of no interest either. Raises `ContentError`.
+        """
         if self._coding in _IDENTITY:
-            return self._count(data)
-        output = []
+            if data:
+                yield data
+            return
         while data:
             if self._inflate is None or self._inflate.eof:
                 data = self._next_part(data)
                 continue
+            yield from self._pieces(self._inflate, data)
+            data = self._inflate.unused_data
+
+    def _pieces(self, inflate: _Inflate, data: bytes) -> Iterator[bytes]:
+        full = False
+        while data or full:
             try:
-                piece = self._inflate.decompress(data, self._left + 1)
+                piece = inflate.decompress(data, PIECE_BYTES)
             except zlib.error as exc:
                 raise ContentError(f"the {self._coding} body is corrupt: {exc}") from exc
-            output.append(self._count(piece))
-            data = self._inflate.unused_data
-        return b"".join(output)
+            if piece:
+                yield piece
+            data = inflate.unconsumed_tail
+            full = len(piece) == PIECE_BYTES  # zlib may hold back output without any input left
 
     def _next_part(self, data: bytes) -> bytes:
         """Begin the body, or what follows a finished part; gives back the bytes still to decode."""
@@ -74,14 +90,7 @@ class Decoder:
             raise ContentError("there are bytes after the end of the deflate body")
         return data
 
-    def finish(self) -> bytes:
+    def finish(self) -> None:
         """The body has ended. Raises `ContentError` if it ended early."""
         if self._inflate is not None and not self._inflate.eof:
             raise ContentError(f"the {self._coding} body is cut short")
-        return b""
-
-    def _count(self, output: bytes) -> bytes:
-        if len(output) > self._left:
-            raise ContentError("the decoded body is longer than allowed")
-        self._left -= len(output)
-        return output

@@ -7,6 +7,7 @@ codings are in `content`.
 """
 
 import enum
+import functools
 import re
 from collections import deque
 from collections.abc import Sequence
@@ -22,10 +23,9 @@ _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")  # §5.5, with obs-text as Latin
 _TARGET = re.compile(r"[!-~]+")
 
 
-def encode_request(
-    method: str, target: str, headers: Sequence[tuple[str, str]], body: bytes | None
-) -> bytes:
-    """A whole request; `Content-Length` is added when there is a body, even an empty one.
+@functools.lru_cache(maxsize=1024)
+def encode_head(method: str, target: str, headers: tuple[tuple[str, str], ...]) -> bytes:
+    """The head of a request up to where `end_head` goes on; most requests of a session begin with the same.
 
     Raises `ValueError` for what would not arrive as the request that was meant.
     """
@@ -38,35 +38,41 @@ def encode_request(
                 f"header {name!r} is not allowed on the wire"
             )  # the value may be a secret
         lines.append(f"{name}: {value}")
-    if body is None:
-        return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
-    lines.append(f"Content-Length: {len(body)}\r\n\r\n")
-    return "\r\n".join(lines).encode("latin-1") + body
+    return ("\r\n".join(lines) + "\r\n").encode("latin-1")
+
+
+def end_head(body: bytes | None) -> bytes:
+    """What ends a head: `Content-Length` when there is a body, even an empty one, and the empty line."""
+    return b"\r\n" if body is None else b"Content-Length: %d\r\n\r\n" % len(body)
 
 
 class Headers:
     """The headers of a response, in order; names are case-insensitive."""
 
-    __slots__ = ("_fields",)
+    __slots__ = ("_values",)
 
     def __init__(self, fields: Sequence[tuple[bytes, bytes]]) -> None:
-        self._fields = [(name.lower(), value) for name, value in fields]
+        self._values: dict[bytes, list[bytes]] = {}
+        for name, value in fields:
+            self._values.setdefault(name.lower(), []).append(value)
 
     def get(self, name: str) -> str | None:
         """The value, several joined by `", "` (RFC 9110 §5.3); None if there is none."""
-        values = self.get_all(name)
-        return ", ".join(values) if values else None
+        values = self._values.get(name.lower().encode("latin-1"))
+        if values is None:
+            return None
+        return _text(values[0]) if len(values) == 1 else ", ".join(map(_text, values))
 
     def get_all(self, name: str) -> list[str]:
         """Every value by itself, for the one field that cannot be joined: `Set-Cookie`."""
-        wanted = name.lower().encode("latin-1")
-        return [
-            value.decode("latin-1").strip(" \t") for key, value in self._fields if key == wanted
-        ]
+        return [_text(value) for value in self._values.get(name.lower().encode("latin-1"), ())]
 
     def __repr__(self) -> str:  # values may be cookies or session ids
-        names = b" ".join(name for name, _ in self._fields)
-        return f"<Headers {names.decode('latin-1')}>"
+        return f"<Headers {_text(b' '.join(self._values))}>"
+
+
+def _text(value: bytes) -> str:
+    return value.decode("latin-1").strip(" \t")
 
 
 class Head(msgspec.Struct, frozen=True):
@@ -93,10 +99,15 @@ class End(msgspec.Struct, frozen=True, gc=False):
 
 
 class Broken(msgspec.Struct, frozen=True, gc=False):
-    """The connection is of no more use. `started`: part of the awaited response had arrived."""
+    """The connection is of no more use.
+
+    `started`: part of the awaited response had arrived. `ended`: the connection has ended, which may happen to
+    anybody; otherwise what came on it was at fault.
+    """
 
     reason: str
     started: bool
+    ended: bool
 
 
 Event = Head | Data | End | Broken
@@ -146,7 +157,7 @@ class ResponseReader:
         next event is `Broken`.
         """
         if self._state is _State.CLOSED:
-            self._events.append(Broken("the connection is closed", started=False))
+            self._events.append(Broken("the connection is closed", started=False, ended=True))
             return
         if self._state is not _State.IDLE:
             raise RuntimeError("cannot send a request: another one is out on this connection")
@@ -156,6 +167,11 @@ class ResponseReader:
         self._head_room = self._max_head_bytes
         self._quiet = 0
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether the connection takes a request: none is out, and nothing came that nobody asked for."""
+        return self._state is _State.IDLE
+
     def receive_data(self, data: bytes) -> None:
         """Take bytes from the connection."""
         if self._state is _State.HEAD and data:
@@ -163,10 +179,12 @@ class ResponseReader:
             room = self._head_room
             self._head_room = max(0, room - len(data))
             if len(data) > room:
-                self._feed(data[:room])
+                view = memoryview(data)  # there may be a lot of body behind the head
+                self._feed(view[:room])
                 if self._state is _State.HEAD:
                     self._break(f"the response head is longer than {self._max_head_bytes} bytes")
-                data = data[room:]
+                self._feed(view[room:])
+                return
         self._feed(data)
 
     def receive_eof(self) -> None:
@@ -174,17 +192,17 @@ class ResponseReader:
         if self._state is _State.BODY and self._until_close:
             self._end(keep_alive=False)
         elif self._state is _State.BODY:
-            self._break("the connection was closed before the response was complete")
+            self._break("the connection was closed before the response was complete", ended=True)
         elif self._state is _State.HEAD:
-            self._break("the connection was closed before a response came")
+            self._break("the connection was closed before a response came", ended=True)
         else:
-            self._break("the connection was closed while idle")
+            self._break("the connection was closed while idle", ended=True)
 
     def next_event(self) -> Event | None:
         """The next event, None if there is none yet."""
         return self._events.popleft() if self._events else None
 
-    def _feed(self, data: bytes) -> None:
+    def _feed(self, data: bytes | memoryview) -> None:
         if self._state is _State.CLOSED:
             return
         self._quiet += len(data)
@@ -195,10 +213,11 @@ class ResponseReader:
         if self._quiet > self._max_head_bytes and self._state is not _State.HEAD:
             self._break("too many bytes that are not of a body")
 
-    def _break(self, reason: str) -> None:
+    def _break(self, reason: str, *, ended: bool = False) -> None:
         if self._state is _State.CLOSED:
             return
-        self._events.append(Broken(reason, self._state is not _State.IDLE and self._started))
+        started = self._state is not _State.IDLE and self._started
+        self._events.append(Broken(reason, started, ended))
         self._state = _State.CLOSED
 
     def _end(self, *, keep_alive: bool) -> None:

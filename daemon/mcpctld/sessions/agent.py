@@ -13,11 +13,10 @@ from mcpctl import shapes, wire
 from mcpctld.config.secrets import SecretStore, fill, missing_secrets, secret_names
 from mcpctld.config.store import ServerStore
 from mcpctld.drivers.http.client import HttpClient
-from mcpctld.drivers.unix import check_peer, receive_greeting
-from mcpctld.errors import Conflict, McpctlError, NotFound, PeerError
+from mcpctld.errors import Conflict, InternalError, McpctlError, NotFound, PeerError
 from mcpctld.logs import set_level
 from mcpctld.model import Server
-from mcpctld.sessions.attached import Attached
+from mcpctld.sessions.attached import Attached, receive
 from mcpctld.sessions.events import EventBus
 from mcpctld.sessions.figures import Recorder
 from mcpctld.sessions.session import Ending, Services, Session
@@ -44,6 +43,8 @@ class Agent:
         self._http = http
         self._sessions: dict[str, Session] = {}
         self._recorders: dict[str, Recorder] = defaultdict(Recorder)
+        self._arriving = 0
+        self._left = trio.lowlevel.ParkingLot()
         self._numbers = itertools.count(1)
         self._stopping = trio.Event()
 
@@ -67,75 +68,72 @@ class Agent:
             nursery.start_soon(self._attach, stream.socket)
 
     async def _attach(self, control: trio.socket.SocketType) -> None:
-        attached = await self._greet(control)
-        if attached is None:
+        try:
+            with trio.fail_after(GREETING_BOUND_S):
+                attached = await receive(control)
+        except (McpctlError, OSError, trio.TooSlowError) as exc:
+            _log.warning("attach.bad_greeting", extra={"error": str(exc) or "it came too slowly"})
             return
+        session = await self._admit(attached)
+        if session is not None:
+            await self._run(session)
+
+    async def _admit(self, attached: Attached) -> Session | None:
+        """A session for an attached client, or None when it was sent away."""
+        self._arriving += 1
         try:
             session = await self._open(attached)
         except McpctlError as exc:
             _log.warning("attach.refused", extra={"kind": exc.kind, "error": str(exc)})
-            await attached.release(wire.exit_code(exc.kind), f"mcpctl: {exc}")
-            attached.close()
-            return
+            await attached.send_away(exc)
+        except Exception:  # as below
+            _log.exception("attach.failed")
+            await attached.send_away(InternalError("the daemon failed; see mcpctl logs --daemon"))
         except BaseException:
             attached.close()
             raise
-        self._sessions[session.id] = session
+        else:
+            self._sessions[session.id] = session
+            return session
+        finally:
+            self._arriving -= 1
+        return None
+
+    async def _run(self, session: Session) -> None:
         try:
             await session.run()
-        except Exception:  # a bug in one session must not cost the others theirs
+        except* Exception:  # a bug in one session must not cost the others theirs
             _log.exception("session.failed", extra={"session": session.id})
         finally:
             del self._sessions[session.id]
-            self.events.publish("session.closed", {"id": session.id, "server": session.server.name})
+            self._forget_adhoc(session.profile.server.name)
+            self._left.unpark_all()
 
-    async def _greet(self, control: trio.socket.SocketType) -> Attached | None:
-        """Receive the greeting; who does not greet properly is hung up on."""
-        try:
-            check_peer(control)
-            with trio.fail_after(GREETING_BOUND_S):
-                fields, fds = await receive_greeting(control)
-        except (McpctlError, OSError, trio.TooSlowError) as exc:
-            _log.warning("attach.bad_greeting", extra={"error": str(exc) or type(exc).__name__})
-            control.close()
-            return None
-        except BaseException:
-            control.close()
-            raise
-        if len(fds) != 3:
-            for fd in fds:
-                os.close(fd)
-            control.close()
-            _log.warning(
-                "attach.bad_greeting", extra={"error": f"{len(fds)} descriptors instead of 3"}
-            )
-            return None
-        return Attached(control, fds, fields)
+    def _forget_adhoc(self, name: str) -> None:
+        """Figures of servers that nobody has configured go with their last session."""
+        if name not in self._store.servers and not any(
+            session.profile.server.name == name for session in self._sessions.values()
+        ):
+            self._recorders.pop(name, None)
 
     async def _open(self, attached: Attached) -> Session:
         """A session for an attached client. Raises why there cannot be one."""
-        if self.draining:
-            raise Conflict("the daemon is stopping; try again")
-        if len(self._sessions) >= self._store.settings.max_sessions:
-            raise Conflict(
-                f"there are {len(self._sessions)} sessions already; raise max_sessions in config.toml"
-            )
+        self._check_room()
         server = self._find(attached.fields)
         spec = await fill(server, self._secrets)
-        id = f"s{next(self._numbers)}"
-        _log.info(
-            "session.opened",
-            extra={
-                "session": id,
-                "server": server.name,
-                "client": attached.parent_name,
-                "pid": attached.pid,
-            },
-        )
+        self._check_room()  # filling in secrets may have taken a while
         services = Services(
             self._http, self.events, self._verdicts, self._store.settings.max_message_bytes
         )
-        return Session(id, server, spec, attached, services, self._recorders[server.name])
+        recorder = self._recorders[server.name]
+        return Session(f"s{next(self._numbers)}", server, spec, attached, services, recorder)
+
+    def _check_room(self) -> None:
+        if self.draining:
+            raise Conflict("the daemon is stopping; try again")
+        most = self._store.settings.max_sessions
+        if len(self._sessions) + self._arriving > most:
+            raise Conflict(f"there are {most} sessions already; raise max_sessions in config.toml")
 
     def _find(self, fields: list[tuple[str, str]]) -> Server:
         for key, value in fields:
@@ -169,7 +167,7 @@ class Agent:
                 for session in tuple(self._sessions.values()):
                     nursery.start_soon(session.drain, bound)
             while self._sessions:
-                await trio.sleep(0.01)
+                await self._left.park()
         self.events.close()
 
     # ------------------------------------------------------------ Engine
@@ -200,8 +198,9 @@ class Agent:
         if session is None:
             raise NotFound(f"no session {session_id!r}; mcpctl sessions lists them")
         session.end(Ending(0, "mcpctl: the session was ended by request", "request"))
+        await trio.lowlevel.checkpoint()
         while session_id in self._sessions:
-            await trio.sleep(0.01)
+            await self._left.park()
 
     async def set_secret(self, server: str, key: str, value: str) -> None:
         """Keep a secret."""
@@ -210,6 +209,10 @@ class Agent:
     async def delete_secrets(self, server: str) -> None:
         """Forget a server's secrets."""
         await self._secrets.delete(server)
+
+    async def delete_secret(self, server: str, key: str) -> None:
+        """Forget one secret of a server."""
+        await self._secrets.delete(server, key)
 
     def status(self) -> shapes.Status:
         """Everything, now."""

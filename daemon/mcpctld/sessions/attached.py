@@ -6,10 +6,13 @@ import sys
 
 import trio
 
-from mcpctld.drivers.unix import peer_pid
+from mcpctl import wire
+from mcpctld.drivers.unix import check_peer, peer_pid, receive_greeting
+from mcpctld.errors import McpctlError, PeerError
+from mcpctld.sessions.stderr import ClientStderr
 
-PIPE_BUF = 4096
-"""A pipe that poll calls writable takes this much without blocking (POSIX `PIPE_BUF` on Linux; macOS has 512)."""
+RELEASE_BOUND_S = 1.0
+MAX_TEXT = 8000
 
 
 class Attached:
@@ -19,11 +22,11 @@ class Attached:
         self, control: trio.socket.SocketType, fds: list[int], fields: list[tuple[str, str]]
     ) -> None:
         self.control = control
-        self.stdin, self.stdout, self.stderr = fds
+        self.stdin, self.stdout, stderr = fds
+        self.stderr = ClientStderr(stderr)
         self.fields = fields
         given = dict(fields)
         self.cwd = given.get("cwd") or None
-        self.copied = "copied" in given
         self.pid = peer_pid(control)
         self.parent_name = _process_name(given.get("ppid", ""))
 
@@ -35,44 +38,48 @@ class Attached:
             event & (select.POLLERR | select.POLLHUP | select.POLLNVAL) for _, event in poll.poll(0)
         )
 
-    def write_stderr(self, data: bytes) -> None:
-        """Pass on as much as can be written now; never blocks.
-
-        The descriptor is shared with others, so it is not made non-blocking: it is asked first, and given no more
-        than a writable pipe takes at once.
-        """
-        poll = select.poll()
-        poll.register(self.stderr, select.POLLOUT)
-        for start in range(0, len(data), PIPE_BUF):
-            if not any(event == select.POLLOUT for _, event in poll.poll(0)):
-                return
-            try:
-                os.write(self.stderr, data[start : start + PIPE_BUF])
-            except OSError:
-                return
-
     async def release(self, code: int, text: str) -> None:
         """Let the waiting shell go, with its exit code and a line for its stderr; closes the connection."""
-        line = f"{code} {' '.join(text.split())}".encode("utf-8", "replace")[:8000] + b"\n"
-        with trio.move_on_after(1):
+        printable = "".join(char if char.isprintable() else " " for char in text)
+        line = f"{code} {' '.join(printable.split())[:MAX_TEXT]}\n".encode("utf-8", "replace")
+        with trio.move_on_after(RELEASE_BOUND_S):
             try:
                 await self.control.send(line)
             except OSError:
                 pass  # it is gone already
         self.control.close()
 
-    def close_stderr(self) -> None:
-        """Close the one descriptor that no stream owns."""
-        if self.stderr >= 0:
-            os.close(self.stderr)
-            self.stderr = -1
+    async def send_away(self, error: McpctlError) -> None:
+        """There will be no session: tell why, and close everything."""
+        try:
+            await self.release(wire.exit_code(error.kind), f"mcpctl: {error}")
+        finally:
+            self.close()
 
     def close(self) -> None:
         """Close everything, before any stream took the descriptors over."""
         for fd in (self.stdin, self.stdout):
             os.close(fd)
-        self.close_stderr()
+        self.stderr.close()
         self.control.close()
+
+
+async def receive(control: trio.socket.SocketType) -> Attached:
+    """Take over what a stub that has just connected hands over.
+
+    Raises `McpctlError` or `OSError` when it does not greet properly; the connection is closed then.
+    """
+    try:
+        check_peer(control)
+        fields, fds = await receive_greeting(control)
+        if len(fds) != 3:
+            for fd in fds:
+                os.close(fd)
+            raise PeerError(f"not an attach greeting: {len(fds)} descriptors instead of 3")
+        return Attached(control, fds, fields)
+    except BaseException:
+        control.close()
+        raise
 
 
 def _process_name(pid: str) -> str | None:

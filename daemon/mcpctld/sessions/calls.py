@@ -13,7 +13,7 @@ REMEMBERED = 256
 """Cancelled calls whose late answer is still passed on, as it would be without us."""
 
 UNBOUNDED = frozenset({"subscriptions/listen"})
-"""Requests that are meant to stay open."""
+"""Requests that are meant to stay open (MCP 2026-07-28): they are not timed, and nobody waits for their end."""
 
 
 class Call(NamedTuple):
@@ -30,8 +30,10 @@ class Calls:
     def __init__(self, recorders: tuple[Recorder, ...]) -> None:
         self._recorders = recorders
         self._open: dict[Hashable, Call] = {}
+        self._unbounded = 0
         self._cancelled: deque[Hashable] = deque(maxlen=REMEMBERED)
-        self._changed = trio.lowlevel.ParkingLot()
+        self._begun = trio.lowlevel.ParkingLot()
+        self._ended = trio.lowlevel.ParkingLot()
 
     def __len__(self) -> int:
         return len(self._open)
@@ -40,33 +42,42 @@ class Calls:
         return iter(tuple(self._open.values()))
 
     def begin(self, message: Message) -> bool:
-        """A request goes out; False, and nothing begins, when its id is in use (JSON-RPC 2.0 §4, MCP: MUST NOT)."""
+        """A request goes out; False, and nothing begins, when its id is in use (MCP, base protocol: MUST NOT)."""
         key = id_key(message.id)
         if key in self._open:
             return False
-        self._open[key] = Call(message.id, message.method, trio.current_time())
+        call = self._open[key] = Call(message.id, message.method, trio.current_time())
+        self._unbounded += call.method in UNBOUNDED
         for recorder in self._recorders:
             recorder.begin()
+        if self._begun:
+            self._begun.unpark_all()
         return True
 
     def end(self, id: bytes, *, failed: bool) -> Call | None:
         """An answer came: the call it belongs to, or None when it belongs to none."""
-        call = self._open.pop(id_key(id), None)
+        call = self._take(id_key(id))
         if call is not None:
-            seconds = trio.current_time() - call.began
+            seconds = None if call.method in UNBOUNDED else trio.current_time() - call.began
             for recorder in self._recorders:
                 recorder.end(seconds, failed=failed)
-            self._changed.unpark_all()
         return call
 
     def cancel(self, id: bytes) -> None:
         """The client gave the call up; an answer may still come and is no error."""
         key = id_key(id)
-        if self._open.pop(key, None) is not None:
+        if self._take(key) is not None:
             self._cancelled.append(key)
             for recorder in self._recorders:
                 recorder.drop()
-            self._changed.unpark_all()
+
+    def _take(self, key: Hashable) -> Call | None:
+        call = self._open.pop(key, None)
+        if call is not None:
+            self._unbounded -= call.method in UNBOUNDED
+            if self._ended:
+                self._ended.unpark_all()
+        return call
 
     def was_cancelled(self, id: bytes) -> bool:
         """Whether an answer to `id` is a late one to a cancelled call; true once for each."""
@@ -76,11 +87,15 @@ class Calls:
         self._cancelled.remove(key)
         return True
 
-    def oldest_bounded(self) -> Call | None:
-        """The call that has waited longest, of those that may not wait for ever."""
-        return next((call for call in self._open.values() if call.method not in UNBOUNDED), None)
+    async def wait_oldest(self) -> Call:
+        """The call that has waited longest, of those that may not wait for ever; waits until there is one."""
+        await trio.lowlevel.checkpoint()
+        while len(self._open) == self._unbounded:
+            await self._begun.park()
+        return next(call for call in self._open.values() if call.method not in UNBOUNDED)
 
     async def wait_at_most(self, count: int) -> None:
-        """Wait until no more than `count` are open."""
-        while len(self._open) > count:
-            await self._changed.park()
+        """Wait until no more than `count` are open, beside those that are meant to stay open."""
+        await trio.lowlevel.checkpoint()
+        while len(self._open) - self._unbounded > count:
+            await self._ended.park()

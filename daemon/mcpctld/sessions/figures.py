@@ -26,11 +26,12 @@ class Recorder:
         self.calls += 1
         self.in_flight += 1
 
-    def end(self, seconds: float, *, failed: bool = False) -> None:
-        """A call was answered, by the server or by us."""
+    def end(self, seconds: float | None, *, failed: bool = False) -> None:
+        """A call was answered, by the server or by us; without `seconds` its duration says nothing."""
         self.in_flight -= 1
         self.errors += failed
-        self._durations.append(seconds)
+        if seconds is not None:
+            self._durations.append(seconds)
 
     def drop(self) -> None:
         """A call was given up by the client."""

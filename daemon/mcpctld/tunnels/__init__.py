@@ -1,5 +1,7 @@
 """How bytes get to a server, one file per way.
 
-A tunnel is a module with `reaches(host) -> bool` and `async open_stream(host, port) -> trio.abc.Stream`; TLS is laid
-over it here. `direct` is asked last: it reaches everything.
+* `origin`  opens a stream to an origin: chooses the way, lays TLS over it
+* `direct`  plain TCP from this machine
+* `proxy`   through an HTTP proxy
+* `tls`     what is laid over any of them
 """

@@ -1,5 +1,6 @@
 """Plain TCP from this machine: the way to everything that has no other."""
 
+import os
 import socket
 
 import trio
@@ -11,13 +12,8 @@ KEEP_ALIVE_INTERVAL_S = 10
 KEEP_ALIVE_COUNT = 3
 
 
-def reaches(host: str) -> bool:
-    """Everything, or so it hopes."""
-    return True
-
-
 async def open_stream(host: str, port: int) -> trio.SocketStream:
-    """A TCP connection (RFC 8305, all addresses of the name are tried).
+    """A TCP connection; all addresses of the name are tried, a little apart (RFC 8305).
 
     Raises `NotFound` for a name that does not exist, `Unreachable` for all else.
     """
@@ -27,17 +23,20 @@ async def open_stream(host: str, port: int) -> trio.SocketStream:
         if exc.errno == socket.EAI_AGAIN:
             raise Unreachable(f"cannot look up {host}: {exc.strerror}; is the network up?") from exc
         raise NotFound(f"no such host: {host} ({exc.strerror}); check the URL") from exc
+    except UnicodeError as exc:  # a label that is empty or too long (RFC 1035 §2.3.4)
+        raise NotFound(f"no such host: {host} (not a name); check the URL") from exc
     except OSError as exc:
-        raise Unreachable(f"cannot connect to {host}:{port}: {_reason(exc)}") from exc
+        reason = _reason(exc)
+        raise Unreachable(f"cannot connect to {host}:{port}: {reason}; is it running?") from exc
     _notice_dead_peers(stream)
     return stream
 
 
 def _reason(exc: OSError) -> str:
-    """Why: trio wraps the refusals of several addresses in one error without an errno of its own."""
+    """Why: trio wraps the refusals of several addresses in one error, and repeats the address in each."""
     causes = exc.__cause__.exceptions if isinstance(exc.__cause__, BaseExceptionGroup) else [exc]
-    texts = {cause.strerror or str(cause) for cause in causes if isinstance(cause, OSError)}
-    return "; ".join(sorted(texts)) or str(exc)
+    errors = [cause for cause in causes if isinstance(cause, OSError)]
+    return "; ".join(sorted({os.strerror(e.errno) if e.errno else str(e) for e in errors}))
 
 
 def _notice_dead_peers(stream: trio.SocketStream) -> None:

@@ -8,7 +8,7 @@ from typing import ClassVar, Protocol
 import trio
 
 from mcpctld.drivers.http.client import HttpClient
-from mcpctld.errors import McpctlError
+from mcpctld.errors import McpctlError, PeerError
 from mcpctld.model import Server, ServerSpec
 from mcpctld.protocols.jsonrpc import Batch, Message
 
@@ -37,7 +37,7 @@ class Downstream(Protocol):
 class Context:
     """All that an upstream gets. `spec` has its secrets filled in, so it must not be shown."""
 
-    server: Server
+    server: Server = field(repr=False)
     spec: ServerSpec = field(repr=False)
     downstream: Downstream
     http: HttpClient
@@ -74,8 +74,16 @@ class Upstream(abc.ABC):
     def forget(self, id: bytes) -> None:
         """The session has given up on request `id`, because it took too long: stop working on it."""
 
+    def surrender(self) -> list[Message | Batch]:
+        """Stop at once, and hand back what has not been sent: another transport takes over."""
+        return []
+
+    @abc.abstractmethod
     async def aclose(self) -> None:
-        """End the session with the server: politely, as long as the caller's deadline lets it."""
+        """End the session with the server: politely, as long as the caller's deadline lets it.
+
+        `run` is cancelled afterwards; nothing is sent any more.
+        """
 
     @property
     def name(self) -> str:
@@ -90,3 +98,11 @@ class Upstream(abc.ABC):
     async def wait_room(self) -> None:
         """Wait until the server has caught up."""
         await trio.lowlevel.checkpoint()
+
+
+def too_long(length: int, limit: int) -> PeerError:
+    """Why an answer is not carried."""
+    return PeerError(
+        f"an answer of {length} bytes or more is too long (the limit is {limit}); "
+        "raise max_message_bytes in config.toml"
+    )

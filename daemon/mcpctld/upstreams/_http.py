@@ -1,35 +1,31 @@
-"""What the HTTP transports share: the endpoint with its headers and cookies, and what a refusal means."""
+"""What the HTTP transports share: the endpoint with its headers and cookies."""
 
+import re
 from collections.abc import Iterable
-from http.cookies import CookieError, SimpleCookie
-from typing import NamedTuple
-from urllib.parse import urljoin
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http.cookies import CookieError, Morsel, SimpleCookie
+from urllib.parse import quote, urljoin
 
 from mcpctl import wire
 from mcpctld.drivers.http.client import split_url
 from mcpctld.drivers.http.connection import Exchange
 from mcpctld.drivers.http.request import Origin, Request, ResponseHandler
-from mcpctld.errors import Conflict, Denied, McpctlError, NotFound, PeerError, Unreachable
+from mcpctld.errors import McpctlError
 from mcpctld.protocols.http1 import Head, Headers
-from mcpctld.protocols.jsonrpc import Batch, Malformed, Message, parse
 from mcpctld.upstreams._base import Context
 
 USER_AGENT = f"mcpctl/{wire.VERSION}"
 MAX_COOKIES = 50
-MAX_ERROR_BODY = 64 * 1024
 MAX_REDIRECTS = 3
+"""In a row, for one request."""
 
+MAX_WORD = 6
+"""Words of a header's value not longer than this (`Bearer`, say) are no secrets."""
 
-class Refusal(NamedTuple):
-    """An answer with a status that is not a success, and the beginning of its body."""
-
-    head: Head
-    body: bytes
-
-    @property
-    def status(self) -> int:
-        """The HTTP status."""
-        return self.head.status
+_TARGET_CHARACTERS = "!#$%&'()*+,/:;=?@[]~"
+_HEADER_VALUE = re.compile(r"[\x20-\x7e\x80-\xff]+")  # RFC 9110 §5.5, with UTF-8 read as Latin-1
+_VISIBLE = re.compile(r"[!-~]{1,1024}")
 
 
 class Endpoint:
@@ -69,6 +65,14 @@ class Endpoint:
         request = Request(method, self.target, all_headers, body, repeatable)
         return self._http.submit(self.origin, request, handler, patience_s=self._patience_s)
 
+    def redact(self, text: str) -> str:
+        """A text of the server's without our credentials, should it repeat them."""
+        for value in self._spec.headers.values():
+            for word in value.split():
+                if len(word) > MAX_WORD:
+                    text = text.replace(word, "...")
+        return text
+
     def remember_cookies(self, headers: Headers) -> None:
         """Keep what the server sets, in memory: load balancers stick a session to a machine with it."""
         for line in headers.get_all("set-cookie"):
@@ -77,7 +81,7 @@ class Endpoint:
             except CookieError:
                 continue
             for name, morsel in cookies.items():
-                self._keep(name, morsel.coded_value, expired=morsel["max-age"] in ("0", 0))
+                self._keep(name, morsel.coded_value, expired=_is_expired(morsel))
 
     def _keep(self, name: str, value: str, *, expired: bool) -> None:
         self._cookies.pop(name, None)
@@ -89,80 +93,50 @@ class Endpoint:
             return ()
         return (("Cookie", "; ".join(f"{name}={value}" for name, value in self._cookies.items())),)
 
-    def redirect(self, head: Head) -> bool:
-        """Follow a 307 or 308 within the same origin; credentials never go elsewhere. True when it was one."""
+    def follow(self, head: Head, asked: str) -> bool:
+        """From now on use the URL that a 307 or 308 to the URL `asked` names, if it is of the same origin.
+
+        True when it was one; who asks again counts (`MAX_REDIRECTS`). Credentials never go elsewhere.
+        """
         location = head.headers.get("location")
-        if head.status not in (307, 308) or not location:
-            return False
-        url = urljoin(self.url, location)
+        return head.status in (307, 308) and bool(location) and self.move(asked, location or "")
+
+    def move(self, base: str, reference: str) -> bool:
+        """From now on use another URL of the same origin, given relative to `base`. False when it is none."""
         try:
+            url = urljoin(base, reference)
             origin, target = split_url(url)
-        except McpctlError:
+        except (McpctlError, ValueError):
             return False
-        if origin != self.origin or target == self.target:
+        if origin != self.origin:
             return False
-        self.url, self.target = url, target
+        # The server chose it: it may hold anything.
+        self.url, self.target = url, quote(target, safe=_TARGET_CHARACTERS)
         return True
+
+
+def _is_expired(morsel: Morsel[str]) -> bool:
+    """Whether a `Set-Cookie` says that the cookie is to be forgotten (RFC 6265 §5.2)."""
+    if age := morsel["max-age"]:
+        return not str(age).isdigit() or int(age) == 0
+    try:
+        return bool(morsel["expires"]) and parsedate_to_datetime(morsel["expires"]) <= datetime.now(
+            UTC
+        )
+    except (ValueError, TypeError):
+        return False
 
 
 def _is_loopback(origin: Origin) -> bool:
     return origin.host in ("localhost", "::1") or origin.host.startswith("127.")
 
 
-def media_type(head: Head) -> str:
-    """The `Content-Type` without its parameters, lower case."""
-    return (head.headers.get("content-type") or "").partition(";")[0].strip().lower()
+def header_text(text: str | None) -> str | None:
+    """A text that the server chose, as the value of a header of ours (in UTF-8); None when none can carry it."""
+    carried = (text or "").encode("utf-8", "replace").decode("latin-1")
+    return carried if _HEADER_VALUE.fullmatch(carried) else None
 
 
-def json_rpc_error(body: bytes) -> Message | None:
-    """The JSON-RPC error that a body is, if it is one."""
-    try:
-        message = parse(body)
-    except Malformed:
-        return None
-    return message if not isinstance(message, Batch) and message.error else None
-
-
-def explain(refusal: Refusal, server: str, url: str) -> McpctlError:
-    """What a refusal means to the user, and what to do about it."""
-    status = refusal.status
-    said = _quote(refusal)
-    if status in (401, 407):
-        return Denied(
-            f"{server} wants credentials: {url} answered {status}{said}; "
-            f"give them with: mcpctl add --replace --server {server} --url {url} --bearer-token"
-        )
-    if status == 403:
-        return Denied(
-            f"{server} refused us: {url} answered 403{said}; check the token and its rights"
-        )
-    if status in (301, 302, 303, 307, 308):
-        location = refusal.head.headers.get("location") or "nowhere"
-        return PeerError(f"{url} redirects to {location}; use that URL if you trust it")
-    if status == 409:
-        return Conflict(f"{url} answered 409{said}; another client holds it")
-    if status >= 500:
-        return Unreachable(f"{server} failed: {url} answered {status}{said}")
-    if media_type(refusal.head) == "text/html" or status in (404, 405):
-        return NotFound(
-            f"no MCP server at {url}: it answered {status}{said}; check the path (often /mcp or /sse)"
-        )
-    return PeerError(f"{server} refused the message: {url} answered {status}{said}")
-
-
-def not_mcp(head: Head, server: str, url: str) -> McpctlError:
-    """What a success with a body of the wrong kind means."""
-    kind = media_type(head) or "no content type"
-    if kind == "text/html":
-        return PeerError(
-            f"{url} answered with a web page, not MCP; check the path (often /mcp or /sse)"
-        )
-    return PeerError(f"{server} answered {head.status} with {kind}, not MCP: {url}")
-
-
-def _quote(refusal: Refusal) -> str:
-    """A short piece of a text body; markup and control characters are left out."""
-    if media_type(refusal.head) not in ("text/plain", "application/json", ""):
-        return ""
-    text = " ".join(refusal.body[:400].decode("utf-8", "replace").split())
-    return f" ({''.join(char for char in text if char.isprintable())[:200]})" if text else ""
+def visible_text(text: str | None) -> str | None:
+    """The same for what must be visible ASCII, as session ids must be (MCP, "Session Management")."""
+    return text if text and _VISIBLE.fullmatch(text) else None

@@ -1,7 +1,10 @@
 """One POST of Streamable HTTP, from the message sent to the last message of its answer."""
 
+import logging
 from collections.abc import Hashable
 from typing import Protocol
+
+import trio
 
 from mcpctld.drivers.http.connection import Exchange
 from mcpctld.errors import McpctlError, PeerError
@@ -11,21 +14,35 @@ from mcpctld.protocols.jsonrpc import (
     Kind,
     Malformed,
     Message,
+    guess_id,
     id_key,
     one_line,
     parse,
     with_id,
 )
 from mcpctld.protocols.sse import SseEvent, SseReader, SseTooLong
-from mcpctld.upstreams._base import Downstream
-from mcpctld.upstreams._http import MAX_ERROR_BODY, Refusal, media_type
+from mcpctld.upstreams._base import Downstream, too_long
+from mcpctld.upstreams._http import header_text
+from mcpctld.upstreams._lane import parts_of, requests_in
+from mcpctld.upstreams._refusals import MAX_ERROR_BODY, Refusal, media_type
+
+MAX_RESUMPTIONS = 5
+"""Attempts to take a stream up again that bring nothing, before its requests have failed."""
+FIRST_RETRY_S = 1.0
+SHORTEST_RETRY_S = 0.01
+LIVED_S = 10.0
+"""A stream that held this long was cut by something between us, not refused: such an attempt is not counted."""
 
 
 class Owner(Protocol):
-    """The upstream, as its POSTs see it."""
+    """The upstream, as its POSTs see it.
+
+    Each sending of a POST ends in exactly one of `finished`, `refused` and `broke`.
+    """
 
     downstream: Downstream
     max_message_bytes: int
+    log: logging.LoggerAdapter[logging.Logger]
 
     def accepted(self, post: "Post", head: Head) -> None:
         """A success came back: look at its headers."""
@@ -33,14 +50,20 @@ class Owner(Protocol):
     def answered(self, post: "Post", message: Message) -> None:
         """A response for one of the POST's requests is about to be delivered."""
 
+    def waits_for(self, key: Hashable) -> bool:
+        """Whether a request with this id (as `id_key`) is under way, here or in another POST."""
+
+    def lingers(self, post: "Post") -> None:
+        """All requests are answered, and the stream goes on."""
+
     def refused(self, post: "Post", refusal: Refusal) -> None:
-        """The server answered with another status, or with something that is not MCP."""
+        """The server answered with another status, or without the response."""
 
     def broke(self, post: "Post", error: McpctlError) -> None:
-        """The answer ended before all requests were answered."""
+        """The connection was lost, or the stream ended, before all requests were answered."""
 
     def finished(self, post: "Post") -> None:
-        """The answer has ended, well or not; called once for each time that it was sent."""
+        """The answer is complete."""
 
 
 class Post:
@@ -49,20 +72,42 @@ class Post:
     `pending` are the requests in it that have no response yet: one as a rule, several for a batch.
     """
 
-    def __init__(self, owner: Owner, message: Message | Batch, *, modern: bool = False) -> None:
+    def __init__(
+        self,
+        owner: Owner,
+        message: Message | Batch,
+        *,
+        modern: bool = False,
+        headers: tuple[tuple[str, str], ...] = (),
+    ) -> None:
         self._owner = owner
         self.message = message
         self.modern = modern
-        messages = message.messages if isinstance(message, Batch) else [message]
+        self.headers = headers
         self.pending: dict[Hashable, bytes] = {
-            id_key(part.id): part.id for part in messages if part.kind is Kind.REQUEST
+            id_key(part.id): part.id for part in requests_in(message)
         }
         self.is_request = bool(self.pending)
         self.exchange: Exchange | None = None
+        self.url = ""
+        """Where it was sent, before a redirect."""
+        self.redirects = 0
+        self.session_id: str | None = None
+        """The session in which it was sent."""
+        self.counted = False
+        """Its bytes are not waited for any more."""
+        self.renewed = False
+        """It was sent again, in a session made anew."""
+        self.accepted = False
+        self.trouble: McpctlError | None = None
+        """Why its stream has to be taken up again."""
         self._events = SseReader(owner.max_message_bytes)
-        self._resumptions = 0
+        self._attempts = 0
         self._resumed_at: str | None = None
+        self._began = 0.0
         self._head: Head | None = None
+        self._streaming = False
+        self._garbage = ""
         self._body: list[bytes] = []
         self._size = 0
 
@@ -82,42 +127,40 @@ class Post:
         self._head = head
         self._body.clear()
         self._size = 0
+        self._streaming = False
         if 200 <= head.status < 300:
+            self.accepted = True
+            self._streaming = media_type(head) == "text/event-stream"
+            self._began = trio.current_time()
             self._owner.accepted(self, head)
+            if self._streaming and not self.pending:
+                self._owner.lingers(self)
 
     def on_data(self, data: bytes) -> None:
-        """Keep a piece of a JSON body, or read events."""
+        """Keep a piece of a body, or read events."""
         if self._streaming:
             self._events.receive_data(data)
             self._read_events()
             return
         self._size += len(data)
-        limit = self._owner.max_message_bytes if self._succeeded else MAX_ERROR_BODY
-        if self._size <= limit:
+        if self._size <= (self._owner.max_message_bytes if self._succeeded else MAX_ERROR_BODY):
             self._body.append(data)
-        elif self._succeeded and self.exchange is not None:
-            self.exchange.cancel()
-            self.fail(
-                PeerError(
-                    f"the answer is larger than {limit} bytes; raise max_message_bytes in config.toml"
-                )
-            )
-            self._owner.finished(self)
+        else:
+            self._stop_reading()
 
     def on_end(self) -> None:
         """The body is complete: deliver it, or find out what the server meant."""
-        if not self._succeeded:
-            self._refuse(b"".join(self._body))
-        elif self._streaming:
-            self._end_stream(PeerError("the server ended its answer without the response"))
+        if self._streaming:
+            text = "the server ended its answer without the response" + self._garbage
+            self._end_stream(PeerError(text))
+        elif self._succeeded:
+            self._end_body()
         else:
-            self._end_body(b"".join(self._body))
-        self._owner.finished(self)
+            self._refuse()
 
     def on_failure(self, error: McpctlError) -> None:
         """The connection was lost, or never made."""
         self._end_stream(error)
-        self._owner.finished(self)
 
     # ------------------------------------------------------------ reading
 
@@ -125,65 +168,84 @@ class Post:
     def _succeeded(self) -> bool:
         return self._head is not None and 200 <= self._head.status < 300
 
-    @property
-    def _streaming(self) -> bool:
-        return (
-            self._succeeded
-            and self._head is not None
-            and media_type(self._head) == "text/event-stream"
-        )
+    def _stop_reading(self) -> None:
+        """The body is too long: of a refusal the beginning is enough."""
+        if self.exchange is not None:
+            self.exchange.cancel()
+        if self._succeeded:
+            self.fail(too_long(self._size, self._owner.max_message_bytes))
+            self._owner.finished(self)
+        else:
+            self._refuse()
 
     def _read_events(self) -> None:
+        waited = bool(self.pending)
         while (event := self._events.next_event()) is not None:
             match event:
-                case SseEvent(type="message", data=data) if data:
+                case SseEvent(type="message", data=data):
                     self._deliver(data)
-                case SseTooLong(length=length):
-                    self.fail(
-                        PeerError(
-                            f"a message of {length} bytes is too long; raise max_message_bytes in config.toml"
-                        )
-                    )
+                case SseTooLong():
+                    self._drop(event)
+        if waited and not self.pending:
+            self._owner.lingers(self)
 
-    def _end_body(self, body: bytes) -> None:
-        if (
-            body.strip()
-            and self._head is not None
-            and media_type(self._head) in ("application/json", "")
-        ):
+    def _drop(self, event: SseTooLong) -> None:
+        """A message is lost: if it was the response to a request, that one has failed."""
+        error = too_long(event.length, self._owner.max_message_bytes)
+        id = guess_id(event.head, event.tail)
+        if id is None:
+            self.fail(error)
+        elif self.pending.pop(id_key(id), None) is not None:
+            self._owner.downstream.fail(id, error)
+
+    def _end_body(self) -> None:
+        assert self._head is not None
+        body = b"".join(self._body)
+        if body.strip() and media_type(self._head) in ("application/json", ""):
             self._deliver(body)
+            if self._garbage:
+                self.fail(PeerError(f"the answer cannot be used{self._garbage}"))
         if self.pending:
-            self._refuse(body)
+            self._refuse()
+        else:
+            self._owner.finished(self)
 
     def _end_stream(self, error: McpctlError) -> None:
-        if self.pending:
+        if self.pending or not self.accepted:
             self._owner.broke(self, error)
+        else:
+            self._owner.finished(self)
 
-    def _refuse(self, body: bytes) -> None:
-        if self._head is not None:
-            self._owner.refused(self, Refusal(self._head, body))
+    def _refuse(self) -> None:
+        assert self._head is not None
+        self._owner.refused(self, Refusal(self._head, b"".join(self._body)))
 
     def _deliver(self, text: bytes) -> None:
         try:
             message = parse(one_line(text))
-        except Malformed as exc:
-            self.fail(PeerError(f"the server sent something that is not JSON-RPC: {exc.reason}"))
+        except Malformed as exc:  # something else may follow
+            if self.is_request and not self._garbage:
+                self._owner.log.warning("server.garbage", extra={"reason": exc.reason})
+            self._garbage = f": it sent something that is not JSON-RPC ({exc.reason})"
             return
-        for part in message.messages if isinstance(message, Batch) else (message,):
+        for part in parts_of(message):
             if part.kind in (Kind.RESULT, Kind.ERROR):
                 self._settle(part)
-        self._owner.downstream.deliver(self._own_id(message))
+        self._owner.downstream.deliver(self._own(message))
 
     def _settle(self, message: Message) -> None:
         if self.pending.pop(id_key(message.id or b"null"), None) is not None:
             self._owner.answered(self, message)
 
-    def _own_id(self, message: Message | Batch) -> Message | Batch:
+    def _own(self, message: Message | Batch) -> Message | Batch:
         """An error without an id, or with one of the server's invention, answers the request that it came back for.
 
         Python's SDK sends `"server-error"`, TypeScript's null or none.
         """
         if isinstance(message, Batch) or message.kind is not Kind.ERROR or len(self.pending) != 1:
+            return message
+        # A stream may carry the answer to another request: not allowed, but seen.
+        if self._streaming and self._owner.waits_for(id_key(message.id or b"null")):
             return message
         ((key, id),) = self.pending.items()
         adopted = parse(with_id(message, id))
@@ -192,10 +254,12 @@ class Post:
         self._owner.answered(self, adopted)
         return adopted
 
+    # ------------------------------------------------------------ answers by the owner
+
     def relay(self, error: Message) -> None:
-        """Answer the request with a JSON-RPC error that came as the body of a refusal."""
-        self.pending.pop(id_key(error.id or b"null"), None)
-        self._owner.downstream.deliver(self._own_id(error))
+        """Answer with a JSON-RPC error that came as the body of a refusal."""
+        self._settle(error)
+        self._owner.downstream.deliver(self._own(error))
 
     def fail(self, error: McpctlError) -> None:
         """Answer every request that has no response yet with an error of ours."""
@@ -205,25 +269,32 @@ class Post:
 
     # ------------------------------------------------------------ resumption
 
-    def can_resume(self, limit: int) -> bool:
-        """Whether the server numbers its events, and has got further in one of the last `limit` attempts."""
-        newest = self._events.last_event_id
-        if newest != self._resumed_at:
-            self._resumptions = 0
-        return newest is not None and self._resumptions < limit
+    def can_resume(self) -> bool:
+        """Whether the server numbers its events, and one of the last attempts has brought something."""
+        newest = header_text(self._events.last_event_id)
+        lived = self.accepted and trio.current_time() - self._began > LIVED_S
+        if newest != self._resumed_at or lived:
+            self._attempts = 0
+        return newest is not None and self._attempts < MAX_RESUMPTIONS
 
-    def retry_s(self, first: float) -> float:
-        """How long to wait before the next attempt: what the server asked for, else longer each time."""
-        if self._events.retry_ms is not None:
-            return self._events.retry_ms / 1000
-        return first * 2.0**self._resumptions
+    def retry_s(self) -> float:
+        """How long to wait before the next attempt: what the server asked for; longer when it brings nothing."""
+        if self._events.retry_ms is None:
+            return FIRST_RETRY_S * 2.0**self._attempts
+        asked = max(self._events.retry_ms / 1000, SHORTEST_RETRY_S)
+        return (
+            asked if not self._attempts else max(asked, FIRST_RETRY_S * 2.0 ** (self._attempts - 1))
+        )
 
-    def resume(self) -> str:
+    def resume(self, trouble: McpctlError) -> str:
         """Get ready for the rest of the stream: the value for `Last-Event-ID`."""
         last, retry_ms = self._events.last_event_id, self._events.retry_ms
-        assert last is not None
+        carried = header_text(last)
+        assert carried is not None
         self._events = SseReader(self._owner.max_message_bytes)
         self._events.last_event_id, self._events.retry_ms = last, retry_ms
-        self._resumed_at = last
-        self._resumptions += 1
-        return last
+        self.trouble = trouble
+        self._resumed_at = carried
+        self._attempts += 1
+        self._head, self._streaming, self.accepted = None, False, False
+        return carried

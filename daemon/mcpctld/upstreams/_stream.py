@@ -1,32 +1,78 @@
 """An HTTP answer that a task waits for: the long streams of the transports, and small questions off the data path."""
 
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import Self
 
 import trio
 
+from mcpctld.drivers.http.connection import Exchange
 from mcpctld.errors import McpctlError
 from mcpctld.protocols.http1 import Head
 from mcpctld.upstreams._base import Downstream
-from mcpctld.upstreams._http import MAX_ERROR_BODY, Endpoint, Refusal
+from mcpctld.upstreams._http import MAX_REDIRECTS, Endpoint
+from mcpctld.upstreams._refusals import MAX_ERROR_BODY, Refusal
 
 
 class Stream:
-    """An answer whose body is handed to `take` as it comes; a refusal's body is kept instead."""
+    """A request without a body, under way while its `with` block lasts; then its connection is closed.
 
-    def __init__(self, take: Callable[[bytes], None], downstream: Downstream) -> None:
-        self._take = take
+    The body of a success is handed to `take` as it comes; that of a refusal is kept. Redirects are followed.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        headers: Iterable[tuple[str, str]],
+        downstream: Downstream,
+        take: Callable[[bytes], None],
+        method: str = "GET",
+    ) -> None:
+        self._endpoint = endpoint
+        self._headers = tuple(headers)
         self._downstream = downstream
+        self._take = take
+        self._method = method
+        self._exchange: Exchange | None = None
+        self.error: McpctlError | None = None
+
+    def __enter__(self) -> Self:
+        self._submit()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._exchange is not None:
+            self._exchange.cancel()
+
+    def _submit(self) -> None:
+        self._url = self._endpoint.url
         self._head: Head | None = None
         self._refused = b""
         self._opened = trio.Event()
         self._ended = trio.Event()
-        self.error: McpctlError | None = None
+        self._exchange = self._endpoint.submit(
+            self._method, self._headers, None, self, repeatable=True
+        )
+
+    # ------------------------------------------------------------ waiting
 
     async def wait_head(self) -> Refusal | None:
         """Wait for the status; the whole refusal when it is not a success. Raises what made it fail."""
+        for _ in range(MAX_REDIRECTS):
+            refusal = await self._wait_answer()
+            if refusal is None or not self._endpoint.follow(refusal.head, self._url):
+                return refusal
+            self._submit()
+        return await self._wait_answer()
+
+    async def _wait_answer(self) -> Refusal | None:
         await self._opened.wait()
-        if self._head is not None and 200 <= self._head.status < 300:
+        if self._succeeded:
             return None
         await self._ended.wait()
         if self._head is None:
@@ -43,6 +89,10 @@ class Stream:
     async def wait_end(self) -> None:
         """Wait until the body has ended, or broke: then `error` says why."""
         await self._ended.wait()
+
+    @property
+    def _succeeded(self) -> bool:
+        return self._head is not None and 200 <= self._head.status < 300
 
     # ------------------------------------------------------------ ResponseHandler
 
@@ -62,10 +112,13 @@ class Stream:
 
     def on_data(self, data: bytes) -> None:
         """Hand it on."""
-        if self._head is not None and 200 <= self._head.status < 300:
+        if self._succeeded:
             self._take(data)
         elif len(self._refused) < MAX_ERROR_BODY:
             self._refused += data
+        elif self._exchange is not None:  # enough is known
+            self._exchange.cancel()
+            self._ended.set()
 
     def on_end(self) -> None:
         """Wake everybody."""
@@ -78,31 +131,11 @@ class Stream:
         self.on_end()
 
 
-@asynccontextmanager
-async def open_stream(
-    endpoint: Endpoint,
-    headers: Iterable[tuple[str, str]],
-    take: Callable[[bytes], None],
-    downstream: Downstream,
-) -> AsyncIterator[Stream]:
-    """A GET under way; its connection is closed when the block ends."""
-    stream = Stream(take, downstream)
-    exchange = endpoint.submit("GET", headers, None, stream, repeatable=True)
-    try:
-        yield stream
-    finally:
-        exchange.cancel()
-
-
 async def ask(
     endpoint: Endpoint, method: str, headers: Iterable[tuple[str, str]], downstream: Downstream
 ) -> int:
     """Send a small request and read its answer to the end: the status. Raises what made it fail."""
-    stream = Stream(lambda data: None, downstream)
-    exchange = endpoint.submit(method, headers, None, stream, repeatable=True)
-    try:
+    with Stream(endpoint, headers, downstream, lambda data: None, method) as stream:
         await stream.wait_head()
         await stream.wait_end()
-    finally:
-        exchange.cancel()
-    return stream.head.status
+        return stream.head.status

@@ -5,19 +5,21 @@ The client's first message is sent as Streamable HTTP. Most servers answer it, a
 * 400, 404 or 405 to `initialize`, without a JSON-RPC error of a modern server: maybe HTTP+SSE, whose GET tells
 * 202 to a request: the fly wrapper, which answers elsewhere
 
-401, 403 and 5xx say nothing about the transport. What was found is kept by URL for as long as the daemon lives.
+401, 403 and 5xx say nothing about the transport. What was found is kept by URL for as long as the daemon lives, or
+until the URL turns out to be spoken to in another way.
 """
 
 import trio
 
-from mcpctld.errors import McpctlError
-from mcpctld.protocols.jsonrpc import Batch, Kind, Message, read_error
+from mcpctld.errors import McpctlError, NotFound, PeerError
+from mcpctld.protocols.jsonrpc import Batch, Message, read_error
 from mcpctld.upstreams._base import Context, Upstream
-from mcpctld.upstreams._http import Refusal, json_rpc_error
+from mcpctld.upstreams._lane import method_of
 from mcpctld.upstreams._post import Post
+from mcpctld.upstreams._refusals import Refusal, json_rpc_error
 from mcpctld.upstreams.fly_wrap import FlyWrap
 from mcpctld.upstreams.http_sse import HttpSse
-from mcpctld.upstreams.streamable_http import StreamableHttp
+from mcpctld.upstreams.streamable_http import REPEATABLE, StreamableHttp
 
 MODERN_CODES = frozenset({-32020, -32021, -32022})
 PROBE_BOUND_S = 10.0
@@ -31,16 +33,16 @@ class _Attempt(StreamableHttp):
         self._auto = auto
 
     def answered(self, post: Post, message: Message) -> None:
-        self._auto.settle(self.transport)
+        if post.accepted:
+            self._auto.settle(self)
         super().answered(post, message)
 
     def refused(self, post: Post, refusal: Refusal) -> None:
-        if self._auto.suspects(post.message, refusal):
-            self._auto.probe(post, refusal)
-        else:
+        if not self._auto.suspects(post, refusal):
             super().refused(post, refusal)
 
     def refuse_after_all(self, post: Post, refusal: Refusal) -> None:
+        """It is no other transport."""
         super().refused(post, refusal)
 
 
@@ -52,91 +54,127 @@ class Auto(Upstream):
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         self._url = context.spec.url or ""
-        self._switch = trio.Event()
-        self._error: McpctlError | None = None
-        known = context.verdicts.get(self._url)
-        self._settled = known is not None
-        kinds: dict[str | None, type[Upstream]] = {
-            HttpSse.transport: HttpSse,
-            FlyWrap.transport: FlyWrap,
-        }
-        self._inner: Upstream = kinds[known](context) if known in kinds else _Attempt(context, self)
+        self._settled = False
+        self._closed = False
+        self._switched = trio.Event()
+        self._doubt: tuple[Message, Refusal] | None = None
+        """What made us try HTTP+SSE: `initialize`, and how it was refused."""
+        known = {HttpSse.transport: HttpSse, FlyWrap.transport: FlyWrap}.get(
+            context.verdicts.get(self._url, "")
+        )
+        self._guessed = known is not None
+        self._inner: Upstream = known(context) if known else _Attempt(context, self)
 
     @property
     def name(self) -> str:
         """What was found, or `auto` while nothing was."""
-        return self._inner.transport if self._settled else self.transport
+        return self._inner.transport if self._settled or self._guessed else self.transport
+
+    # ------------------------------------------------------------ running the transport in use
 
     async def run(self) -> None:
         """Run the transport in use; another one when the verdict changes."""
         while True:
-            self._switch = trio.Event()
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._run_inner, nursery)
-                await self._switch.wait()
-                nursery.cancel_scope.cancel()
-            if self._error is not None:
-                raise self._error
+            inner, self._switched = self._inner, trio.Event()
+            error = await self._run_until_switched(inner)
+            if inner is not self._inner:
+                continue
+            if self._doubt is not None:
+                self._refuse_after_all(*self._doubt)
+            elif error is not None and self._heals(error):
+                self._begin_anew()
+            elif error is not None:
+                raise error
 
-    async def _run_inner(self, nursery: trio.Nursery) -> None:
-        try:
-            await self._inner.run()
-        except McpctlError as exc:
-            self.context.verdicts.pop(self._url, None)  # it may have become something else
-            self._error = exc
-            self._switch.set()
+    async def _run_until_switched(self, inner: Upstream) -> McpctlError | None:
+        error: McpctlError | None = None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._watch, inner, nursery.cancel_scope)
+            try:
+                await inner.run()
+            except McpctlError as exc:
+                error = exc
+            nursery.cancel_scope.cancel()
+        return error
+
+    async def _watch(self, inner: Upstream, running: trio.CancelScope) -> None:
+        """Stop it when another takes over, or when it was tried and does not prove true in time."""
+        if self._doubt is not None and isinstance(inner, HttpSse):
+            with trio.move_on_after(PROBE_BOUND_S):
+                await inner.wait_decided()
+            if inner.named:
+                self._doubt = None
+                self.settle(inner)
+            else:
+                running.cancel()
+        await self._switched.wait()
+        running.cancel()
+
+    def _become(self, upstream: Upstream, *first: Message) -> None:
+        """Go on with another transport, which gets `first` and what was not sent."""
+        unsent = self._inner.surrender()
+        self._inner = upstream
+        self._switched.set()
+        for message in (*first, *unsent):
+            upstream.send(message)
+
+    def _heals(self, error: McpctlError) -> bool:
+        """Whether an old verdict that does not hold any more explains the error."""
+        if not self._guessed or self._settled or not isinstance(error, NotFound | PeerError):
+            return False
+        return not (isinstance(self._inner, HttpSse) and self._inner.named)
+
+    def _begin_anew(self) -> None:
+        self.log.info("transport.changed", extra={"was": self._inner.transport})
+        self.context.verdicts.pop(self._url, None)
+        self._guessed = False
+        self._become(_Attempt(self.context, self))
+
+    def _refuse_after_all(self, message: Message, refusal: Refusal) -> None:
+        """It is not HTTP+SSE, either: the refusal counts."""
+        self._doubt = None
+        unsent = self._inner.surrender()
+        self._inner = attempt = _Attempt(self.context, self)
+        attempt.refuse_after_all(Post(attempt, message), refusal)
+        for later in unsent:
+            if later is not message:
+                attempt.send(later)
 
     # ------------------------------------------------------------ the verdict
 
-    def settle(self, transport: str) -> None:
+    def settle(self, upstream: Upstream) -> None:
         """This is what the server speaks."""
         if not self._settled:
             self._settled = True
-            self.context.verdicts[self._url] = transport
-            self.log.info("transport.detected", extra={"transport": transport})
+            self.context.verdicts[self._url] = upstream.transport
+            self.log.info("transport.detected", extra={"transport": upstream.transport})
 
-    def suspects(self, message: Message | Batch, refusal: Refusal) -> bool:
-        """Whether this answer to this message speaks for another transport."""
-        if self._settled or isinstance(message, Batch) or message.kind is not Kind.REQUEST:
+    def suspects(self, post: Post, refusal: Refusal) -> bool:
+        """Whether this refusal speaks for another transport: then the POST is dealt with here."""
+        message = post.message
+        if self._settled or self._closed or not post.pending or isinstance(message, Batch):
             return False
         if refusal.status == 202:
-            return True
-        if refusal.status not in (400, 404, 405) or message.method != "initialize":
-            return False
-        error = json_rpc_error(refusal.body)
-        return error is None or read_error(error)[0] not in MODERN_CODES
-
-    def probe(self, post: Post, refusal: Refusal) -> None:
-        """Follow a suspicion; the message is answered by whatever turns out to be there."""
-        if refusal.status == 202:
-            self._become(FlyWrap(self.context), post.message)
+            self._become_fly_wrap(post, message)
+        elif method_of(message) == "initialize" and _speaks_for_sse(refusal):
+            post.pending.clear()
+            self._doubt = message, refusal
+            self._become(HttpSse(self.context), message)
         else:
-            self.context.nursery.start_soon(self._probe_sse, post, refusal)
+            return False
+        return True
 
-    async def _probe_sse(self, post: Post, refusal: Refusal) -> None:
-        candidate = HttpSse(self.context)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._try, candidate, nursery.cancel_scope)
-            with trio.move_on_after(PROBE_BOUND_S):
-                await candidate.wait_named()
-                nursery.cancel_scope.cancel()
-                self._become(HttpSse(self.context), post.message)
-                return
-            nursery.cancel_scope.cancel()
-        if isinstance(self._inner, _Attempt):
-            self._inner.refuse_after_all(post, refusal)
-
-    async def _try(self, candidate: HttpSse, scope: trio.CancelScope) -> None:
-        try:
-            await candidate.run()
-        except McpctlError:
-            scope.cancel()
-
-    def _become(self, upstream: Upstream, message: Message | Batch) -> None:
-        self.settle(upstream.transport)
-        self._inner = upstream
-        self._switch.set()
-        upstream.send(message)
+    def _become_fly_wrap(self, post: Post, message: Message) -> None:
+        """The process has the message, and its answer is lost: nobody was listening."""
+        wrap = FlyWrap(self.context, within_line=True)
+        self.settle(wrap)
+        if message.method in REPEATABLE:
+            post.pending.clear()
+            self._become(wrap, message)
+        else:
+            name = self.context.server.name
+            post.fail(PeerError(f"{name} took the request, but the answer is lost; make it again"))
+            self._become(wrap)
 
     # ------------------------------------------------------------ Upstream, handed through
 
@@ -159,7 +197,16 @@ class Auto(Upstream):
 
     async def aclose(self) -> None:
         """End the transport in use."""
+        self._closed = True
         await self._inner.aclose()
+
+
+def _speaks_for_sse(refusal: Refusal) -> bool:
+    """Whether an answer to `initialize` is one that only a server of 2024-11-05 should give."""
+    if refusal.status not in (400, 404, 405):
+        return False
+    error = json_rpc_error(refusal)
+    return error is None or read_error(error)[0] not in MODERN_CODES
 
 
 UPSTREAM = Auto

@@ -2,21 +2,28 @@
 
 There is one process and one listener: while another client holds the GET, ours is answered 409. What the process
 says while nobody listens is lost, so nothing is sent before the GET stands, and what was in flight when it broke has
-failed.
+failed. POSTs go one at a time: the wrapper would mix those that come together.
 """
+
+from collections.abc import Hashable
 
 import trio
 
-from mcpctld.errors import Conflict, McpctlError, Unreachable
-from mcpctld.protocols.jsonrpc import Batch, Kind, Malformed, Message, parse
+from mcpctld.errors import Conflict, McpctlError, TimedOut, Unreachable
+from mcpctld.protocols.jsonrpc import Batch, Kind, Malformed, Message, guess_id, id_key, parse
 from mcpctld.protocols.ndjson import HalfLine, LineReader, TooLong
-from mcpctld.upstreams._base import Context, Upstream
-from mcpctld.upstreams._http import Endpoint, explain
-from mcpctld.upstreams._ordered import OrderedPosts
-from mcpctld.upstreams._stream import open_stream
+from mcpctld.upstreams._base import Context, Upstream, too_long
+from mcpctld.upstreams._deliveries import Deliveries
+from mcpctld.upstreams._http import Endpoint
+from mcpctld.upstreams._lane import parts_of, requests_in
+from mcpctld.upstreams._refusals import explain
+from mcpctld.upstreams._stream import Stream
 
 FIRST_DELAY_S = 0.2
 LAST_DELAY_S = 10.0
+GHOST_S = 5.0
+"""For so long after our own GET broke, a 409 may mean that the wrapper has not noticed yet."""
+
 POST_HEADERS = (
     ("Content-Type", "application/json"),
     ("Accept", "application/json, text/event-stream"),
@@ -28,13 +35,23 @@ class FlyWrap(Upstream):
 
     transport = "fly-wrap"
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, *, within_line: bool = False) -> None:
+        """`within_line`: the process may have got a message without the newline that ends it."""
         super().__init__(context)
         self._endpoint = Endpoint(context, context.spec.url or "")
-        self._posts = OrderedPosts(context.downstream, context.server.name, suffix=b"\n")
+        self._posts = Deliveries(
+            context,
+            goes_first=lambda message: True,
+            fail=self._fail,
+            # Going on would mix two messages: so it is for the call's own bound to give up.
+            bound_s=context.spec.call_timeout_s,
+            prefix=b"\n" if within_line else b"",
+            suffix=b"\n",
+        )
         self._lines = LineReader(context.max_message_bytes)
-        self._in_flight: dict[bytes, None] = {}
+        self._in_flight: dict[Hashable, bytes] = {}
         self._busy: McpctlError | None = None
+        self._lost_at = -GHOST_S
 
     async def run(self) -> None:
         """Hold the GET, again and again: the wrapper's machine may sleep between two calls."""
@@ -44,9 +61,10 @@ class FlyWrap(Upstream):
                 await self._listen()
                 delay = FIRST_DELAY_S
             except Conflict as exc:
-                self._lose(exc)
-                self._busy = exc
-            except Unreachable as exc:
+                if trio.current_time() - self._lost_at >= GHOST_S:
+                    self._lose(exc)
+                    self._busy = exc
+            except (Unreachable, TimedOut) as exc:
                 self._lose(exc)
             await trio.sleep(delay)
             delay = min(delay * 2, LAST_DELAY_S)
@@ -55,67 +73,95 @@ class FlyWrap(Upstream):
         """One GET, to its end. Raises what it was refused with."""
         self._lines = LineReader(self.context.max_message_bytes)
         headers = (("Accept", "text/event-stream"),)
-        async with open_stream(self._endpoint, headers, self._take, self.downstream) as stream:
+        with Stream(self._endpoint, headers, self.downstream, self._take) as stream:
             refusal = await stream.wait_head()
             if refusal is not None:
-                raise explain(refusal, self.context.server.name, self._endpoint.url)
+                raise explain(refusal, self.context.server.name, self._endpoint)
             self._busy = None
             self._endpoint.remember_cookies(stream.head.headers)
             self._posts.open_gate(self._endpoint, POST_HEADERS)
-            try:
-                await stream.wait_end()
-            finally:
-                self._posts.close_gate()
-        self._lose(
-            Unreachable(
-                f"{self.context.server.name} closed the connection; what it answered meanwhile is lost"
-            )
-        )
+            await stream.wait_end()
+        name, why = self.context.server.name, f" ({stream.error})" if stream.error else ""
+        error = Unreachable(f"{name} closed the connection{why}; what it answers meanwhile is lost")
+        self._posts.close_gate(error)
+        self._lost_at = trio.current_time()
+        self._lose(error, queued=False)
 
-    def _lose(self, error: McpctlError) -> None:
-        self._posts.fail_queued(error)
-        lost, self._in_flight = self._in_flight, {}
-        for id in lost:
+    def _lose(self, error: McpctlError, *, queued: bool = True) -> None:
+        """Fail what was sent, and what waits to be unless it may be sent yet."""
+        if queued:
+            self._posts.fail_queued(error)
+        waiting = self._posts.queued_ids()
+        for key, id in list(self._in_flight.items()):
+            if key not in waiting:
+                self._fail(id, error)
+
+    def _fail(self, id: bytes, error: McpctlError) -> None:
+        if self._in_flight.pop(id_key(id), None) is not None:
             self.downstream.fail(id, error)
+
+    # ------------------------------------------------------------ what the process says
 
     def _take(self, data: bytes) -> None:
         self._lines.receive_data(data)
         while (line := self._lines.next_event()) is not None:
-            if isinstance(line, TooLong | HalfLine):
-                self.log.warning("a message was too long")
-            else:
-                self._deliver(line)
+            match line:
+                case bytes():
+                    self._deliver(line)
+                case TooLong():
+                    self._drop(line)
+                case HalfLine():
+                    raise AssertionError("the reader was not told of an end")
 
     def _deliver(self, line: bytes) -> None:
         try:
             message = parse(line)
         except Malformed as exc:
-            self.log.warning(
-                "the process wrote something that is not JSON-RPC", extra={"reason": exc.reason}
-            )
+            self.log.warning("server.garbage", extra={"reason": exc.reason})
             return
-        for part in message.messages if isinstance(message, Batch) else (message,):
+        for part in parts_of(message):
             if part.kind in (Kind.RESULT, Kind.ERROR):
-                self._in_flight.pop(part.id, None)
+                self._in_flight.pop(id_key(part.id), None)
         self.downstream.deliver(message)
+
+    def _drop(self, line: TooLong) -> None:
+        self.log.warning("server.too_long", extra={"bytes": line.length})
+        if (id := guess_id(line.head, line.tail)) is not None:
+            self._fail(id, too_long(line.length, self.context.max_message_bytes))
+
+    # ------------------------------------------------------------ Upstream
 
     def send(self, message: Message | Batch) -> None:
         """POST it, once the GET stands; refused at once while another client holds the wrapper."""
-        for part in message.messages if isinstance(message, Batch) else (message,):
-            if part.kind is Kind.REQUEST:
-                self._in_flight[part.id] = None
         if self._busy is not None:
-            self._lose(self._busy)
-        else:
-            self._posts.send(message)
+            for request in requests_in(message):
+                self.downstream.fail(request.id, self._busy)
+            return
+        for request in requests_in(message):
+            self._in_flight[id_key(request.id)] = request.id
+        self._posts.send(message)
 
     def forget(self, id: bytes) -> None:
         """Stop waiting for request `id`."""
-        self._in_flight.pop(id, None)
+        self._in_flight.pop(id_key(id), None)
+
+    @property
+    def full(self) -> bool:
+        """True when the process does not read what it is sent."""
+        return self._posts.load.full
+
+    async def wait_room(self) -> None:
+        """Wait until the process has read on."""
+        await self._posts.load.wait_room()
+
+    def surrender(self) -> list[Message | Batch]:
+        """Stop at once; what was not sent."""
+        return self._posts.close()
 
     async def aclose(self) -> None:
-        """Close both directions; the process goes on living in its machine."""
+        """Nothing is said; the process goes on living in its machine."""
         self._posts.close()
+        await trio.lowlevel.checkpoint()
 
 
 UPSTREAM = FlyWrap

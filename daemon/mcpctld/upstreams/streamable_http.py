@@ -1,19 +1,18 @@
 """Streamable HTTP, revisions 2025-03-26 to 2026-07-28 (MCP, Transports, "Streamable HTTP").
 
 Each message is a POST; its answer is one JSON body or a stream of events. Requests are under way side by side.
-Whatever is not a request (and `initialize`, which makes the session) is waited for before the next message goes:
-a server must not see `tools/list` before `notifications/initialized`.
+Whatever is not a request (and `initialize`, which makes the session) is waited for before the next message goes.
 
 Older revisions have a session (`Mcp-Session-Id`), a stream for what the server says unasked (GET), and streams that
 can be taken up again (`Last-Event-ID`). From 2026-07-28 on there is none of it: each message says what it needs.
 """
 
-from collections import deque
 from collections.abc import Hashable
+from functools import partial
 
 import trio
 
-from mcpctld.errors import McpctlError
+from mcpctld.errors import McpctlError, Unreachable
 from mcpctld.protocols.http1 import Head
 from mcpctld.protocols.jsonrpc import (
     Batch,
@@ -24,10 +23,14 @@ from mcpctld.protocols.jsonrpc import (
     read_params,
 )
 from mcpctld.protocols.mcp.headers import modern_params, standard_headers
-from mcpctld.upstreams import _http
 from mcpctld.upstreams._base import Context, Upstream
+from mcpctld.upstreams._deadlines import Deadlines
+from mcpctld.upstreams._http import MAX_REDIRECTS, Endpoint, visible_text
+from mcpctld.upstreams._lane import Lane, Load, goes_first, method_of
 from mcpctld.upstreams._listen import Listener
 from mcpctld.upstreams._post import Post
+from mcpctld.upstreams._refusals import Refusal, explain, json_rpc_error
+from mcpctld.upstreams._renew import Renewal
 from mcpctld.upstreams._stream import ask
 
 ACCEPT = (("Accept", "application/json, text/event-stream"), ("Content-Type", "application/json"))
@@ -37,14 +40,13 @@ REPEATABLE = frozenset({
 })  # fmt: skip
 """Methods that only read, or set what is set already: sent again when a resting connection turns out dead."""
 
-CANCEL_GRACE_S = 5.0
-"""A cancelled request may still be answered; after this its stream is closed, for many servers never end it."""
+LINGER_S = 5.0
+"""How long a stream may go on after its last response, or after its request was cancelled: many never end."""
 
 ORDER_BOUND_S = 30.0
-"""How long one message may keep the next waiting."""
+"""How long a message that is not a request may keep the next waiting."""
 
-MAX_RESUMPTIONS = 5
-FIRST_RETRY_S = 1.0
+DELETE_BOUND_S = 3.0
 
 
 class StreamableHttp(Upstream):
@@ -54,60 +56,70 @@ class StreamableHttp(Upstream):
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        self.endpoint = _http.Endpoint(context, context.spec.url or "")
+        self.endpoint = Endpoint(context, context.spec.url or "")
         self.max_message_bytes = context.max_message_bytes
         self.session_id: str | None = None
         self.version: str | None = None
+        self.lane = Lane(self._post)
+        self._load = Load(context.max_message_bytes)
+        self._deadlines = Deadlines(context.nursery)
+        self._renewal = Renewal(self)
         self._posts: dict[Hashable, Post] = {}
-        self._queue: deque[Message | Batch] = deque()
         self._open: set[Post] = set()
-        self._ahead: Post | None = None
-        self._ahead_until = 0.0
-        self._guarding = False
-        self._closing = False
-        self._initialized = trio.Event()
+        self._modern = False
+        self._begun = trio.Event()
+        self._listening = trio.CancelScope()
 
     async def run(self) -> None:
-        """Hold the stream for what the server says unasked, once there is a session."""
-        await self._initialized.wait()
-        await Listener(self, self.endpoint, self.session_headers, self.max_message_bytes).run()
-        await trio.sleep_forever()
+        """Hold the stream for what the server says unasked, as soon as there is a session and in each new one."""
+        while True:
+            await self._begun.wait()
+            self._begun = trio.Event()
+            with trio.CancelScope() as self._listening:
+                await Listener(
+                    self, self.endpoint, self.session_headers, self.max_message_bytes
+                ).run()
+
+    def begin_listening(self) -> None:
+        """There is a session, maybe a new one."""
+        self._begun.set()
+        self._listening.cancel()
 
     # ------------------------------------------------------------ sending
 
     def send(self, message: Message | Batch) -> None:
         """POST it, at once or when the one before it has arrived."""
-        if self._ahead is not None:
-            self._queue.append(message)
-        else:
-            self._post(message)
+        self._load.add(len(message.raw))
+        self.lane.send(message)
 
     def _post(self, message: Message | Batch) -> None:
         params = None if isinstance(message, Batch) else modern_params(message)
-        if (
-            not isinstance(message, Batch)
-            and message.method == "notifications/cancelled"
-            and self._cancel(message)
-        ):
+        if method_of(message) == "notifications/cancelled" and self._cancel(message):
+            self._load.remove(len(message.raw))
             return
-        post = Post(self, message, modern=params is not None)
+        headers = standard_headers(message, params) if isinstance(message, Message) else ()
+        post = Post(self, message, modern=params is not None, headers=headers)
+        self._modern = self._modern or post.modern
         for key in post.pending:
             self._posts[key] = post
-        if not post.is_request or _method(message) == "initialize":
-            self._hold_back(post)
-        self._submit(
-            post, standard_headers(message, params) if isinstance(message, Message) else ()
-        )
-
-    def _submit(self, post: Post, standard: tuple[tuple[str, str], ...]) -> None:
-        session = () if post.modern else self.session_headers()
+        if goes_first(message):
+            self.lane.hold(post)
+        if not post.is_request:
+            self._deadlines.set(post, ORDER_BOUND_S, partial(self._not_accepted, post))
         self._open.add(post)
+        self.submit(post)
+
+    def submit(self, post: Post) -> None:
+        """Send a POST, or send it again."""
+        outside = post.modern or method_of(post.message) == "initialize"
+        post.session_id = None if outside else self.session_id
+        post.url = self.endpoint.url
         post.exchange = self.endpoint.submit(
             "POST",
-            (*ACCEPT, *standard, *session),
+            (*ACCEPT, *post.headers, *(() if outside else self.session_headers())),
             post.message.raw,
             post,
-            repeatable=_method(post.message) in REPEATABLE,
+            repeatable=method_of(post.message) in REPEATABLE,
         )
 
     def session_headers(self) -> tuple[tuple[str, str], ...]:
@@ -116,50 +128,28 @@ class StreamableHttp(Upstream):
         version = (("MCP-Protocol-Version", self.version),) if self.version else ()
         return (*session, *version)
 
-    def _hold_back(self, post: Post) -> None:
-        self._ahead = post
-        self._ahead_until = trio.current_time() + ORDER_BOUND_S
-        if not self._guarding:
-            self._guarding = True
-            self.context.nursery.start_soon(self._guard)
+    @property
+    def full(self) -> bool:
+        """True when the server does not accept what it is sent."""
+        return self._load.full
 
-    async def _guard(self) -> None:
-        """Give up on a notification that is not accepted in time, so that what follows may go.
+    async def wait_room(self) -> None:
+        """Wait until the server has accepted some of it."""
+        await self._load.wait_room()
 
-        One task, awake once in a while: not one for each notification.
-        """
-        while (post := self._ahead) is not None:
-            await trio.sleep_until(self._ahead_until)
-            if self._ahead is post and not post.is_request:
-                self.log.warning(
-                    "a message was not accepted in time", extra={"bound_s": ORDER_BOUND_S}
-                )
-                self._give_up(post)
-            elif self._ahead is post:  # `initialize` has the bound of every call
-                self._ahead_until = trio.current_time() + ORDER_BOUND_S
-        self._guarding = False
+    # ------------------------------------------------------------ giving up
 
-    def _cancel(self, message: Message) -> bool:
+    def _cancel(self, message: Message | Batch) -> bool:
         """The client gave up on a request. True when that has been dealt with and nothing is to be sent."""
+        assert isinstance(message, Message)
         post = self._posts.get(id_key(read_params(message).request_id))
         if post is None:
-            return False
-        if post.modern:  # 2026-07-28: closing the stream is the cancellation
+            return self._modern  # 2026-07-28 has no such message over HTTP
+        if post.modern:  # there, closing the stream is the cancellation
             self._give_up(post)
             return True
-        self.context.nursery.start_soon(self._give_up_later, post)
+        self._deadlines.set(post, LINGER_S, partial(self._give_up, post))
         return False
-
-    async def _give_up_later(self, post: Post) -> None:
-        await trio.sleep(CANCEL_GRACE_S)
-        self._give_up(post)
-
-    def _give_up(self, post: Post) -> None:
-        self._forget_keys(post)
-        post.pending.clear()
-        if post.exchange is not None:
-            post.exchange.cancel()
-        self.finished(post)
 
     def forget(self, id: bytes) -> None:
         """Stop waiting for the answer to request `id`."""
@@ -167,103 +157,163 @@ class StreamableHttp(Upstream):
         if post is not None:
             self._give_up(post)
 
+    def _not_accepted(self, post: Post) -> None:
+        self.log.warning("server.not_accepted", extra={"bound_s": ORDER_BOUND_S})
+        self._give_up(post)
+
+    def _give_up(self, post: Post) -> None:
+        if post.exchange is not None:
+            post.exchange.cancel()
+        self._close(post)
+
+    def _close(self, post: Post) -> None:
+        """The POST is over: what waited behind it may go."""
+        self._lighten(post)
+        self._deadlines.drop(post)
+        self._open.discard(post)
+        for key in post.pending:
+            if self._posts.get(key) is post:
+                del self._posts[key]
+        post.pending = {}
+        self.lane.release(post)
+
+    def _lighten(self, post: Post) -> None:
+        if not post.counted:
+            post.counted = True
+            self._load.remove(len(post.message.raw))
+
     # ------------------------------------------------------------ what the POSTs report
 
     def accepted(self, post: Post, head: Head) -> None:
-        """Keep the session's id, and cookies."""
+        """Keep the session's id and cookies; what waited behind a notification may go."""
+        self._lighten(post)
+        self.read_head(post, head)
+        if not post.is_request:
+            self._renewal.learn(post.message)
+            self._deadlines.drop(post)
+            self.lane.release(post)
+
+    def read_head(self, post: Post, head: Head) -> None:
+        """Learn what the head of a success tells."""
         self.endpoint.remember_cookies(head.headers)
-        if _method(post.message) == "initialize":
-            self.session_id = head.headers.get("mcp-session-id")
+        if method_of(post.message) == "initialize" and post.trouble is None:
+            self.session_id = visible_text(head.headers.get("mcp-session-id"))
 
     def answered(self, post: Post, message: Message) -> None:
         """Learn the revision from the answer to `initialize`; what waited behind it may go."""
         self._posts.pop(id_key(message.id), None)
-        if _method(post.message) == "initialize" and message.kind is Kind.RESULT:
-            self.version = read_initialize_result(message).protocol_version
-        if self._ahead is post:
-            self._next()
+        if message.kind is Kind.RESULT:
+            self._renewal.learn(post.message, message)
+            if method_of(post.message) == "initialize":
+                self.learn_version(message)
+        self.lane.release(post)
 
-    def refused(self, post: Post, refusal: _http.Refusal) -> None:
-        """Follow a redirect, relay a JSON-RPC error, or explain."""
+    def learn_version(self, message: Message) -> None:
+        """Keep the revision that the server chose."""
+        self.version = visible_text(read_initialize_result(message).protocol_version)
+
+    def waits_for(self, key: Hashable) -> bool:
+        """Whether a request with this id is under way."""
+        return key in self._posts
+
+    def lingers(self, post: Post) -> None:
+        """Close the stream if the server does not end it soon."""
+        self._deadlines.set(post, LINGER_S, partial(self._give_up, post))
+
+    def refused(self, post: Post, refusal: Refusal) -> None:
+        """Follow a redirect, make a lost session anew, relay a JSON-RPC error, or explain."""
         self.endpoint.remember_cookies(refusal.head.headers)
-        if self.endpoint.redirect(refusal.head):
-            self._queue.appendleft(post.message)
-            self._forget_keys(post)
-            if self._ahead is None:
-                self._next()
+        if self._follow(post, refusal) or self._renewal.takes(post, refusal):
             return
-        self._forget_keys(post)
-        server = self.context.server.name
-        if error := _http.json_rpc_error(refusal.body):
+        if post.trouble is not None:
+            post.fail(_not_resumed(post.trouble, refusal))
+        elif (error := json_rpc_error(refusal)) and refusal.status != 401:
             post.relay(error)
-        elif refusal.status < 300:
-            post.fail(_http.not_mcp(refusal.head, server, self.endpoint.url))
-        else:
-            post.fail(_http.explain(refusal, server, self.endpoint.url))
-        if not post.is_request and refusal.status >= 400:
-            self.log.warning(
-                "a notification was refused",
-                extra={"status": refusal.status, "method": _method(post.message)},
-            )
+        post.fail(explain(refusal, self.context.server.name, self.endpoint))
+        self._finish_refused(post, refusal)
+
+    def _follow(self, post: Post, refusal: Refusal) -> bool:
+        if post.trouble is not None or post.redirects >= MAX_REDIRECTS:
+            return False
+        if not self.endpoint.follow(refusal.head, post.url):
+            return False
+        post.redirects += 1
+        self.submit(post)
+        return True
+
+    def _finish_refused(self, post: Post, refusal: Refusal) -> None:
+        if not post.is_request:
+            extra = {"status": refusal.status, "method": method_of(post.message)}
+            self.log.warning("server.refused_notification", extra=extra)
+        self.finished(post)
 
     def broke(self, post: Post, error: McpctlError) -> None:
         """Take the stream up again where it broke, if the server numbers its events; else the requests have failed."""
-        if post.modern or not post.can_resume(MAX_RESUMPTIONS):
-            self._forget_keys(post)
-            post.fail(error)
-        else:
-            self.context.nursery.start_soon(self._resume, post)
-
-    async def _resume(self, post: Post) -> None:
-        """Ask for the rest of a stream (2025-11-25, "Resumability and Redelivery"): always by GET, after `retry`."""
-        await trio.sleep(post.retry_s(FIRST_RETRY_S))
-        if not post.pending:  # cancelled meanwhile
+        if post.pending and not post.modern and post.can_resume():
+            self._deadlines.set(post, post.retry_s(), partial(self._resume, post, error))
             return
+        if not post.is_request:
+            extra = {"error": str(error), "method": method_of(post.message)}
+            self.log.warning("server.lost_notification", extra=extra)
+        post.fail(error)
+        self.finished(post)
+
+    def _resume(self, post: Post, error: McpctlError) -> None:
+        """Ask for the rest of a stream (2025-11-25, "Resumability and Redelivery"): always by GET, after `retry`."""
         headers = (
             ("Accept", "text/event-stream"),
-            ("Last-Event-ID", post.resume()),
+            ("Last-Event-ID", post.resume(error)),
             *self.session_headers(),
         )
-        self._open.add(post)
         post.exchange = self.endpoint.submit("GET", headers, None, post, repeatable=True)
 
     def finished(self, post: Post) -> None:
-        """The POST is over: what waited behind it may go."""
-        self._open.discard(post)
-        if _method(post.message) == "notifications/initialized":
-            self._initialized.set()
-        if self._ahead is post:
-            self._next()
+        """The answer is complete."""
+        if method_of(post.message) == "notifications/initialized":
+            self.begin_listening()
+        self._close(post)
 
-    def _next(self) -> None:
-        self._ahead = None
-        while self._queue and self._ahead is None and not self._closing:
-            self._post(self._queue.popleft())
-
-    def _forget_keys(self, post: Post) -> None:
-        for key in post.pending:
-            self._posts.pop(key, None)
+    def resend(self, post: Post, error: McpctlError | None) -> None:
+        """Send a POST again in the new session, if it is still wanted; or fail it, for there is none."""
+        if post not in self._open:
+            return
+        if error is None:
+            self.submit(post)
+        else:
+            post.fail(error)
+            self._close(post)
 
     # ------------------------------------------------------------ the end
 
+    def surrender(self) -> list[Message | Batch]:
+        """Stop at once; what was not sent."""
+        queued = self.lane.close()
+        for post in tuple(self._open):
+            post.fail(Unreachable("the session with the server has ended"))
+            self._give_up(post)
+        self._deadlines.clear()
+        return queued
+
     async def aclose(self) -> None:
         """Close what is open, and delete the session: a server should not have to guess that we are gone."""
-        self._closing = True
-        for post in tuple(self._open):
-            self._give_up(post)
-        if self.session_id is None:
+        self.surrender()
+        self._listening.cancel()
+        await trio.lowlevel.checkpoint()
+        headers, self.session_id = self.session_headers(), None
+        if "Mcp-Session-Id" not in dict(headers):
             return
         try:
-            status = await ask(self.endpoint, "DELETE", self.session_headers(), self.downstream)
-        except McpctlError as exc:
-            self.log.info("the session could not be deleted", extra={"error": str(exc)})
+            with trio.fail_after(DELETE_BOUND_S):
+                status = await ask(self.endpoint, "DELETE", headers, self.downstream)
+        except (McpctlError, trio.TooSlowError) as exc:
+            self.log.info("upstream.not_deleted", extra={"error": str(exc) or "no answer in time"})
             return
         if status not in (200, 202, 204, 404, 405):  # 405: the server does not allow it
-            self.log.info("the session was not deleted", extra={"status": status})
+            self.log.info("upstream.not_deleted", extra={"status": status})
 
 
-def _method(message: Message | Batch) -> str:
-    return "" if isinstance(message, Batch) else message.method
+def _not_resumed(trouble: McpctlError, refusal: Refusal) -> McpctlError:
+    return type(trouble)(f"{trouble}; the rest was asked for, and answered {refusal.status}")
 
 
 UPSTREAM = StreamableHttp

@@ -1,14 +1,18 @@
 """All origins: requests go in by URL, each origin has a pool of its own."""
 
+import string
 from collections.abc import Callable
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import trio
 
-from mcpctld.drivers.http.connection import Exchange
 from mcpctld.drivers.http.pool import Connect, Pool
-from mcpctld.drivers.http.request import Origin, Request, ResponseHandler
+from mcpctld.drivers.http.request import DEFAULT_PORTS, Exchange, Origin, Request, ResponseHandler
 from mcpctld.errors import UserError
+
+_KEPT = (
+    string.punctuation
+)  # what stands for something in a URL, and what is percent-encoded already
 
 
 class HttpClient:
@@ -41,16 +45,18 @@ class HttpClient:
 
 
 def split_url(url: str) -> tuple[Origin, str]:
-    """A URL as origin and request target (path and query). Raises `UserError`."""
+    """A URL as origin and request target: path and query, percent-encoded where needed. Raises `UserError`.
+
+    A fragment is dropped, and so are credentials: those go into a header.
+    """
     try:
         parts = urlsplit(url)
-        port = parts.port
+        host, port = parts.hostname, parts.port
     except ValueError as exc:
         raise UserError(f"cannot use the URL {url!r}: {exc}") from exc
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    if parts.scheme not in DEFAULT_PORTS or not host or not host.isascii() or port == 0:
         raise UserError(
             f"cannot use the URL {url!r}: it must begin with http:// or https:// and name a host"
         )
-    origin = Origin(parts.scheme, parts.hostname, port or (443 if parts.scheme == "https" else 80))
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    return origin, target
+    return Origin(parts.scheme, host, port or DEFAULT_PORTS[parts.scheme]), quote(target, _KEPT)

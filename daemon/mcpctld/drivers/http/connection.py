@@ -1,64 +1,58 @@
 """One connection to an HTTP server: one exchange at a time, one reader task."""
 
-import socket
-import struct
-import sys
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import trio
 
-from mcpctld.drivers.http.request import Request, ResponseHandler
-from mcpctld.drivers.streams import ByteStream, DescriptorStream, TrioStream
+from mcpctld.drivers.http.request import Exchange, Origin
+from mcpctld.drivers.http.witness import Witness
+from mcpctld.drivers.streams import ByteStream, DescriptorStream
+from mcpctld.drivers.triostream import TrioStream
 from mcpctld.errors import McpctlError, PeerError, Unreachable
 from mcpctld.protocols import http1
 from mcpctld.protocols.content import ContentError, Decoder
 
-PROVE_AFTER_IDLE_S = 0.2
-"""A connection that rested this long may have been closed by the server: worth a system call to be able to prove it."""
-
-KEEP_ALIVE_MARGIN_S = 1.0
-"""Stop using a connection this long before the server said it would close it."""
+__all__ = ["Connection", "Exchange", "Opened"]
 
 DEFAULT_KEEP_ALIVE_S = 90.0
+"""How long an idle connection is kept when the server does not say; most servers close it earlier, and we notice."""
+KEEP_ALIVE_MARGIN_S = 1.0
+"""Stop using a connection this long before the server said it would close it: a request takes time to arrive."""
+SEND_REST_S = 1.0
+CLOSE_BOUND_S = 1.0
 
 
-class Exchange:
-    """A request under way, or waiting for a connection: the handle to give it up with."""
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A stream to an origin. `absolute_form`: a plain HTTP proxy is in between (RFC 9112 §3.2.2)."""
 
-    def __init__(self, request: Request, handler: ResponseHandler, deadline: float) -> None:
-        self.request = request
-        self.handler: ResponseHandler | None = handler
-        self.deadline = deadline
-        self.connection: Connection | None = None
-        self.attempts = 0
-
-    def cancel(self) -> None:
-        """Give up: the handler hears nothing more. In HTTP/1.1 that costs the connection (RFC 9112 §9.6)."""
-        self.handler = None
-        if self.connection is not None:
-            self.connection.close()
-
-    def fail(self, error: McpctlError) -> None:
-        """Tell the handler, once, that there will be no answer."""
-        handler, self.handler = self.handler, None
-        if handler is not None:
-            handler.on_failure(error)
+    stream: trio.abc.Stream
+    absolute_form: bool = False
+    proxy_authorization: str | None = field(default=None, repr=False)
 
 
 class Connection:
-    """A connection. `run` reads until it ends; between exchanges it is idle and knows until when it may be used."""
+    """A connection. `run` reads until it ends; between exchanges it is idle and knows until when it may be used.
+
+    `on_idle` is told when it can take a request, `on_lost` when it ended with an exchange on it: with what went wrong,
+    and whether that exchange may be sent again without harm.
+    """
 
     def __init__(
         self,
         nursery: trio.Nursery,
-        stream: trio.abc.Stream,
+        origin: Origin,
+        opened: Opened,
         *,
         on_idle: Callable[["Connection"], None],
-        on_lost: Callable[["Connection", Exchange, McpctlError, bool], None],
+        on_lost: Callable[[Exchange, McpctlError, bool], None],
     ) -> None:
-        self._socket = _socket_of(stream)
-        self._stream = _byte_stream(nursery, stream)
-        self._trio_stream = stream
+        self.origin = origin
+        self.opened = opened
+        self.closed = False
+        self._stream = _byte_stream(nursery, opened.stream)
+        self._witness = Witness(opened.stream)
         self._reader = http1.ResponseReader()
         self._on_idle = on_idle
         self._on_lost = on_lost
@@ -66,45 +60,62 @@ class Connection:
         self._exchange: Exchange | None = None
         self._decoder: Decoder | None = None
         self._keep_alive_s = DEFAULT_KEEP_ALIVE_S
+        self._idle_since = trio.current_time()
+        self._used = False
         self._acked_before: int | None = None
-        self._answering = False
-        self.closed = False
-        self.used = False
-        self.idle_since = trio.current_time()
+        self._sent = False
 
     def expires(self) -> float:
-        """When, in trio's time, an idle connection should no longer be used."""
-        return self.idle_since + self._keep_alive_s
+        """When, in trio's time, the connection should no longer be used if it stays idle."""
+        return self._idle_since + self._keep_alive_s
 
-    def start(self, exchange: Exchange, encoded: bytes) -> None:
-        """Send a request; its handler hears of the answer."""
-        rested = trio.current_time() - self.idle_since
-        self._acked_before = self._acked() if self.used and rested > PROVE_AFTER_IDLE_S else None
+    def is_usable(self) -> bool:
+        """Whether a request may be sent on it now: it is idle, young enough, and the server has not closed it."""
+        return (
+            not self.closed
+            and trio.current_time() < self.expires()
+            and not self._witness.has_news()
+        )
+
+    def start(self, exchange: Exchange, head: bytes) -> None:
+        """Send a request; its handler hears of the answer. `head` is the one to use on this connection."""
+        # On a fresh connection nothing is ever sent again, so nothing need be proven.
+        self._acked_before = self._witness.acked() if self._used else None
         self._exchange = exchange
-        self._answering = False
-        exchange.connection = self
+        exchange.holder = self
         exchange.attempts += 1
+        body = exchange.request.body
         self._reader.expect(exchange.request.method)
-        self._stream.write(encoded)
+        if body:
+            self._stream.write(head + http1.end_head(body), body)
+        else:
+            self._stream.write(head + http1.end_head(body))
+        self._sent = not self._stream.broken
+
+    def withdraw(self, exchange: Exchange) -> None:
+        """The exchange was given up, and its answer cannot be told apart from the next one's: close."""
+        self.close()
 
     def close(self) -> None:
-        """End the connection; an exchange on it hears of its loss unless it was cancelled."""
+        """End the connection; an exchange on it fails, unless it was cancelled."""
         self.closed = True
         self._scope.cancel()
 
-    async def run(self) -> None:
+    async def run(self) -> None:  # noqa: ASYNC910  (a task of its own)
         """Read until the connection ends, and close it."""
         try:
             with self._scope:
                 await self._read()
         finally:
             self.closed = True
-            with trio.CancelScope(shield=True, deadline=trio.current_time() + 1):
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + CLOSE_BOUND_S):
                 await self._stream.aclose()
-                await trio.aclose_forcefully(self._trio_stream)
-            self._lose(Unreachable("the connection was closed"), unprocessed=False)
+                await trio.aclose_forcefully(self.opened.stream)
+            self._lose(Unreachable(f"the connection to {self.origin} was given up"))
 
-    async def _read(self) -> None:
+    # ------------------------------------------------------------ reading
+
+    async def _read(self) -> None:  # noqa: ASYNC910  (a fresh connection is not closed)
         while not self.closed:
             data = await self._stream.receive()
             if data:
@@ -113,97 +124,143 @@ class Connection:
                 self.closed = True
                 self._reader.receive_eof()
             while (event := self._reader.next_event()) is not None:
-                self._handle(event)
-            exchange = self._exchange
-            if exchange is not None and exchange.handler is not None and exchange.handler.full:
-                await exchange.handler.wait_room()
+                if self._decoder is not None and isinstance(event, http1.Data):
+                    await self._decode(self._decoder, event.data)
+                else:
+                    self._handle(event)
+            if self._exchange is not None:
+                await self._wait_room()
+            elif self._stream.buffered and not self.closed:
+                await self._send_rest()
+
+    async def _wait_room(self) -> None:  # noqa: ASYNC910  (the hot path: most handlers have room)
+        """Let whoever gets the answer catch up."""
+        handler = self._exchange.handler if self._exchange is not None else None
+        if handler is not None and handler.full:
+            await handler.wait_room()
+
+    async def _send_rest(self) -> None:
+        """The server answered before it had read all of the request: it may take the rest, or be about to close."""
+        with trio.move_on_after(SEND_REST_S):
+            await self._stream.wait_sent()
+        if self._stream.buffered or self._stream.broken:
+            self.closed = True
+        else:
+            self._on_idle(self)
 
     def _handle(self, event: http1.Event) -> None:
-        handler = self._exchange.handler if self._exchange else None
         match event:
-            case http1.Head():
-                self._answering = True
-                self._keep_alive_s = http1.keep_alive_timeout(event.headers) or DEFAULT_KEEP_ALIVE_S
-                self._start_body(event, handler)
             case http1.Data():
-                self._take(event.data, handler)
+                if self._exchange is not None and self._exchange.handler is not None:
+                    self._exchange.handler.on_data(event.data)
+            case http1.Head():
+                self._begin(event)
             case http1.End():
-                self._finish(handler, event.keep_alive)
+                self._finish(event)
             case http1.Broken():
                 self._break(event)
 
-    def _start_body(self, head: http1.Head, handler: ResponseHandler | None) -> None:
+    def _begin(self, head: http1.Head) -> None:
+        self._keep_alive_s = _keep_alive_s(head.headers)
         coding = head.headers.get("content-encoding")
         try:
-            self._decoder = Decoder(coding, MAX_DECODED) if coding else None
+            self._decoder = Decoder(coding) if coding else None
         except ContentError as exc:
-            self._lose(PeerError(f"cannot read the answer: {exc}"), unprocessed=False)
-            self.close()
+            self._refuse(exc)
             return
-        if handler is not None:
-            handler.on_head(head)
+        if self._exchange is not None and self._exchange.handler is not None:
+            self._exchange.handler.on_head(head)
 
-    def _take(self, data: bytes, handler: ResponseHandler | None) -> None:
-        if self._decoder is not None:
-            try:
-                data = self._decoder.decode(data)
-            except ContentError as exc:
-                self._lose(PeerError(f"cannot read the answer: {exc}"), unprocessed=False)
-                self.close()
-                return
-        if handler is not None and data:
-            handler.on_data(data)
+    async def _decode(self, decoder: Decoder, data: bytes) -> None:  # noqa: ASYNC910  (likewise)
+        """Hand on a coded piece of the body, which may be the small beginning of much: with a wait where one is due."""
+        try:
+            for piece in decoder.decode(data):
+                if self._exchange is None or self._exchange.handler is None:
+                    return  # noqa: ASYNC910
+                self._exchange.handler.on_data(piece)
+                await self._wait_room()
+        except ContentError as exc:
+            self._refuse(exc)
 
-    def _finish(self, handler: ResponseHandler | None, keep_alive: bool) -> None:
+    def _finish(self, end: http1.End) -> None:
+        """The answer is complete. The connection is offered first, so that what `on_end` asks next can have it."""
         exchange, self._exchange = self._exchange, None
-        if exchange is not None:
-            exchange.connection = None
-            exchange.handler = None
-        self.used = True
-        self.idle_since = trio.current_time()
-        if not keep_alive:
-            self.closed = True
-        if handler is not None:
-            handler.on_end()
-        if not self.closed:
+        if exchange is None:
+            return
+        handler, exchange.handler, exchange.holder = exchange.handler, None, None
+        error = self._end_decoding()
+        self._used = True
+        self._idle_since = trio.current_time()
+        self.closed = self.closed or not end.keep_alive or not self._reader.is_idle
+        if not self.closed and not self._stream.buffered:
             self._on_idle(self)
+        if handler is not None and error is not None:
+            handler.on_failure(error)
+        elif handler is not None:
+            handler.on_end()
+
+    def _end_decoding(self) -> PeerError | None:
+        decoder, self._decoder = self._decoder, None
+        try:
+            if decoder is not None:
+                decoder.finish()
+        except ContentError as exc:
+            return PeerError(f"cannot read the answer of {self.origin}: {exc}")
+        return None
+
+    # ------------------------------------------------------------ losses
+
+    def _refuse(self, exc: ContentError) -> None:
+        """The answer cannot be read, so neither can what follows."""
+        self._lose(PeerError(f"cannot read the answer of {self.origin}: {exc}"))
+        self.close()
 
     def _break(self, event: http1.Broken) -> None:
         self.closed = True
         if self._exchange is None:
             return
-        unprocessed = not event.started and self._unprocessed()
-        error = Unreachable if not event.started or "closed" in event.reason else PeerError
-        self._lose(error(f"{event.reason}"), unprocessed=unprocessed)
+        if not event.ended:
+            self._lose(PeerError(f"cannot read the answer of {self.origin}: {event.reason}"))
+        elif event.started:
+            self._lose(
+                Unreachable(f"{self.origin} closed the connection in the middle of its answer")
+            )
+        else:
+            self._lose_unanswered(self._exchange.request.repeatable)
 
-    def _lose(self, error: McpctlError, *, unprocessed: bool) -> None:
+    def _lose_unanswered(self, repeatable: bool) -> None:
+        """Not a byte came back. On a connection in use before, it may have been closed before the request arrived."""
+        error = Unreachable(f"{self.origin} closed the connection without an answer")
+        harmless = repeatable or self._never_arrived()
+        if not harmless:
+            error = Unreachable(
+                f"{error}; the request may have been carried out, so it was not sent again"
+            )
+        self._lose(error, harmless=harmless and self._used)
+
+    def _never_arrived(self) -> bool:
+        """Whether the server provably never saw the request.
+
+        Either the connection was gone before a byte could be written. Or the server closed it, and its FIN, which
+        acknowledges whatever had come by then (RFC 9293 §3.4), acknowledged not one byte: a server that has closed its
+        side cannot answer, so it does not begin to work on what comes after that. A reset proves nothing: it is taken
+        without a look at what it acknowledges, and may follow the reading of a request.
+        """
+        if not self._sent:
+            return True
+        before = self._acked_before
+        return before is not None and not self._stream.failed and self._witness.acked() == before
+
+    def _lose(self, error: McpctlError, *, harmless: bool = False) -> None:
         exchange, self._exchange = self._exchange, None
-        if exchange is not None:
-            exchange.connection = None
-            self._on_lost(self, exchange, error, unprocessed)
-
-    @property
-    def answering(self) -> bool:
-        """True once a byte of the present answer has arrived."""
-        return self._answering
-
-    def _unprocessed(self) -> bool:
-        """Whether the server provably never saw the request: its kernel acknowledged not one byte of it."""
-        return self._acked_before is not None and self._acked() == self._acked_before
-
-    def _acked(self) -> int | None:
-        """Bytes that the peer's kernel has acknowledged: `tcpi_bytes_acked` of struct tcp_info (Linux 4.1)."""
-        if sys.platform != "linux" or self._socket is None:
-            return None
-        try:
-            info = self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 136)
-            return int(struct.unpack_from("Q", info, 120)[0])
-        except (OSError, struct.error):
-            return None
+        if exchange is not None and exchange.handler is not None:
+            exchange.holder = None
+            self._on_lost(exchange, error, harmless)
 
 
-MAX_DECODED = 1 << 40
-"""Bodies are bounded by whoever takes them, streams are not bounded at all: see `Decoder`."""
+def _keep_alive_s(headers: http1.Headers) -> float:
+    told = http1.keep_alive_timeout(headers)
+    return DEFAULT_KEEP_ALIVE_S if told is None else max(told - KEEP_ALIVE_MARGIN_S, told / 2)
 
 
 def _byte_stream(nursery: trio.Nursery, stream: trio.abc.Stream) -> ByteStream:
@@ -212,9 +269,3 @@ def _byte_stream(nursery: trio.Nursery, stream: trio.abc.Stream) -> ByteStream:
         fd = stream.socket.fileno()
         return DescriptorStream(nursery, fd, fd, borrowed=True)
     return TrioStream(nursery, stream)
-
-
-def _socket_of(stream: trio.abc.Stream) -> trio.socket.SocketType | None:
-    """The TCP socket at the bottom, if there is one: the stream itself, or what TLS runs over."""
-    bottom = getattr(stream, "transport_stream", stream)
-    return bottom.socket if isinstance(bottom, trio.SocketStream) else None

@@ -1,32 +1,38 @@
 """The connections to one origin, and the requests that wait for one."""
 
-from collections import deque
+import logging
+import math
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import trio
 
-from mcpctld.drivers.http.connection import Connection, Exchange
-from mcpctld.drivers.http.request import Origin, Request, ResponseHandler
-from mcpctld.errors import McpctlError, TimedOut, Unreachable
+from mcpctld.drivers.http.alarm import Alarm
+from mcpctld.drivers.http.connection import Connection, Opened
+from mcpctld.drivers.http.request import Exchange, Origin, Request, ResponseHandler
+from mcpctld.errors import InternalError, McpctlError, TimedOut, Unreachable, UserError
 from mcpctld.protocols import http1
+
+__all__ = ["Connect", "Opened", "Pool", "PoolStatistics"]
 
 FIRST_BACKOFF_S = 0.1
 LAST_BACKOFF_S = 2.0
 MAX_ATTEMPTS = 3
+"""Each but the last was lost on a connection in use before: two in a row are bad luck, more are a pattern."""
 
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """A stream to an origin. `absolute_form`: a plain HTTP proxy is in between (RFC 9112 §3.2.2)."""
-
-    stream: trio.abc.Stream
-    absolute_form: bool = False
-    proxy_authorization: str | None = None
-
+_log = logging.getLogger("mcpctld.http")
 
 Connect = Callable[[Origin], Awaitable[Opened]]
 """Opens a stream to an origin. Raises `Unreachable` for what may get better soon, other errors for what will not."""
+
+
+class PoolStatistics(NamedTuple):
+    """Connections open, those of them idle, and requests waiting for one."""
+
+    open: int
+    idle: int
+    waiting: int
 
 
 class Pool:
@@ -39,189 +45,224 @@ class Pool:
         self, origin: Origin, connect: Connect, nursery: trio.Nursery, limit: Callable[[], int]
     ) -> None:
         self.origin = origin
+        self._host = ("Host", origin.authority)
         self._connect = connect
         self._nursery = nursery
         self._limit = limit
         self._idle: list[Connection] = []
         self._open: set[Connection] = set()
-        self._waiting: deque[Exchange] = deque()
+        self._lasting: set[Connection] = set()  # open too, but not counted
+        self._queue: OrderedDict[Exchange, None] = OrderedDict()
         self._opening = 0
-        self._failing = False
-        self._sweeping = False
-        self._absolute_form = False
-        self._proxy_authorization: str | None = None
+        self._probing = False
+        self._pause = trio.CancelScope()
+        self._trouble: McpctlError | None = None
+        self._impatience = Alarm(nursery, self._drop_impatient)
+        self._expiry = Alarm(nursery, self._close_expired)
 
     def submit(self, request: Request, handler: ResponseHandler, patience_s: float) -> Exchange:
-        """Send a request. `patience_s`: how long it may wait for a connection."""
-        exchange = Exchange(request, handler, trio.current_time() + patience_s)
-        self._send(exchange)
+        """Send a request. `patience_s`: how long it may wait while no connection can be made."""
+        try:
+            head = http1.encode_head(request.method, request.target, (self._host, *request.headers))
+        except ValueError as exc:
+            return self._refuse(Exchange(request, b"", handler, patience_s), exc)
+        exchange = Exchange(request, head, handler, patience_s)
+        connection = self._take_idle()
+        if connection is not None:
+            self._start(connection, exchange)
+        else:
+            self._enqueue(exchange)
         return exchange
 
-    def statistics(self) -> tuple[int, int, int]:
-        """Connections open, those of them idle, and requests waiting."""
-        return len(self._open), len(self._idle), len(self._waiting)
+    def statistics(self) -> PoolStatistics:
+        """How many there are."""
+        open_ = len(self._open) + len(self._lasting)
+        return PoolStatistics(open_, len(self._idle), len(self._queue))
 
     def close_idle(self) -> None:
         """Close connections that nobody uses, say after a change of network."""
-        for connection in self._idle:
-            connection.close()
-        self._idle.clear()
+        while self._idle:
+            self._idle.pop().close()
+
+    def withdraw(self, exchange: Exchange) -> None:
+        """A waiting request was cancelled."""
+        self._queue.pop(exchange, None)
 
     # ------------------------------------------------------------ sending
 
-    def _send(self, exchange: Exchange) -> None:
-        connection = self._take_idle()
-        if connection is not None:
-            connection.start(exchange, self._encode(exchange.request))
-            return
-        self._waiting.append(exchange)
-        self._open_more()
+    def _refuse(self, exchange: Exchange, exc: ValueError) -> Exchange:
+        error = UserError(f"cannot send a request to {self.origin}: {exc}; check the server's file")
+
+        async def fail() -> None:  # later: the caller does not have the exchange yet
+            exchange.fail(error)
+            await trio.lowlevel.checkpoint()
+
+        self._nursery.start_soon(fail)
+        return exchange
 
     def _take_idle(self) -> Connection | None:
         """The connection used last: the one most surely alive, and the others may expire."""
-        now = trio.current_time()
         while self._idle:
             connection = self._idle.pop()
-            if not connection.closed and connection.expires() > now:
+            if connection.is_usable():
                 return connection
             connection.close()
         return None
 
-    def _encode(self, request: Request) -> bytes:
-        target = f"{self.origin}{request.target}" if self._absolute_form else request.target
-        headers = (("Host", self.origin.authority), *request.headers)
-        if self._absolute_form and self._proxy_authorization:
-            headers += (("Proxy-Authorization", self._proxy_authorization),)
-        return http1.encode_request(request.method, target, headers, request.body)
+    def _start(self, connection: Connection, exchange: Exchange) -> None:
+        connection.start(exchange, self._head(connection.opened, exchange))
+        if exchange.request.lasting:
+            self._open.discard(connection)
+            self._lasting.add(connection)
+            self._open_more()
 
-    def _next_waiting(self) -> Exchange | None:
-        while self._waiting:
-            exchange = self._waiting.popleft()
-            if exchange.handler is not None:
-                return exchange
-        return None
+    def _head(self, opened: Opened, exchange: Exchange) -> bytes:
+        if not opened.absolute_form:
+            return exchange.head
+        request = exchange.request
+        headers = (self._host, *request.headers)
+        if opened.proxy_authorization:
+            headers += (("Proxy-Authorization", opened.proxy_authorization),)
+        return http1.encode_head(request.method, f"{self.origin}{request.target}", headers)
+
+    def _enqueue(self, exchange: Exchange) -> None:
+        if not self._queue:
+            self._pause.cancel()  # nobody waited, so the next attempt was far off
+        self._queue[exchange] = None
+        exchange.holder = self
+        exchange.deadline = trio.current_time() + exchange.patience_s
+        self._impatience.set(exchange.deadline)
+        self._open_more()
 
     # ------------------------------------------------------------ opening
 
     def _open_more(self) -> None:
-        if self._failing:
+        room = self._limit() - len(self._open) - self._opening
+        wanted = min(len(self._queue) - self._opening, room)
+        if self._probing or wanted <= 0:
             return
-        while (
-            self._opening < len(self._waiting) and len(self._open) + self._opening < self._limit()
-        ):
+        if not self._opening:
+            self._renew_patience()
+        for _ in range(wanted):
             self._opening += 1
             self._nursery.start_soon(self._run_connection)
+
+    def _renew_patience(self) -> None:
+        """Waiting for a busy connection costs no patience: it counts from the first attempt to make one."""
+        now = trio.current_time()
+        for exchange in self._queue:
+            exchange.deadline = now + exchange.patience_s
+            self._impatience.set(exchange.deadline)
 
     async def _run_connection(self) -> None:
         """Open a connection, give it to whoever waits longest, and live until it ends."""
         try:
-            opened = await self._try_to_open()
+            opened = await self._dial()
+            if opened is not None:
+                await self._live(opened)
+                self._open_more()
+        except BaseException:  # cancelled: alone, or in a group from somewhere in `connect`
+            self._fail_queued(Unreachable(f"the request to {self.origin} was given up"))
+            raise
+
+    async def _dial(self) -> Opened | None:
+        """A stream to the origin; None when nobody waits for one, or another task keeps trying."""
+        try:
+            return await self._try_to_open()
+        except McpctlError as exc:  # trying again will not help
+            self._fail_queued(exc)
+        except Exception:  # a bug on the way to one origin must not cost the others theirs
+            _log.exception("http.open_failed", extra={"origin": str(self.origin)})
+            self._fail_queued(InternalError("a bug in mcpctl; the daemon's log says more"))
         finally:
             self._opening -= 1
-        if opened is None:
-            return
-        self._absolute_form, self._proxy_authorization = (
-            opened.absolute_form,
-            opened.proxy_authorization,
-        )
-        async with trio.open_nursery() as nursery:
-            connection = Connection(nursery, opened.stream, on_idle=self._reuse, on_lost=self._lost)
-            self._open.add(connection)
-            self._reuse(connection)
-            try:
-                await connection.run()
-            finally:
-                self._open.discard(connection)
-                if connection in self._idle:
-                    self._idle.remove(connection)
-                nursery.cancel_scope.cancel()
-        self._open_more()
+        return None  # noqa: ASYNC910  (the beginning of a task, as is what it calls)
 
     async def _try_to_open(self) -> Opened | None:
-        """A stream to the origin, or None when nobody waits for one any more."""
+        probing = False
         backoff = FIRST_BACKOFF_S
-        while self._drop_impatient(None):
-            try:
-                with trio.move_on_at(max(exchange.deadline for exchange in self._waiting)):
-                    return await self._connect(self.origin)
-                error: McpctlError = TimedOut(f"{self.origin} did not answer in time")
-            except Unreachable as exc:
-                error = exc
-            except McpctlError as exc:
-                self._fail_waiting(exc)
-                return None
-            if self._failing or not self._drop_impatient(error):  # one probe serves all who wait
-                return None
-            self._failing = True
-            try:
-                await self._sleep(backoff)
-            finally:
-                self._failing = False
-            backoff = min(backoff * 2, LAST_BACKOFF_S)
-        return None
+        try:
+            while self._queue:
+                try:
+                    opened = await self._connect(self.origin)
+                    self._trouble = None
+                    return opened
+                except Unreachable as exc:
+                    self._trouble = exc
+                if self._probing and not probing:
+                    return None  # noqa: ASYNC910
+                self._probing = probing = True
+                with trio.move_on_after(backoff) as self._pause:
+                    await trio.sleep_forever()
+                backoff = min(backoff * 2, LAST_BACKOFF_S)
+        finally:
+            if probing:
+                self._probing = False
+        return None  # noqa: ASYNC910
 
-    async def _sleep(self, backoff: float) -> None:
-        first = min(exchange.deadline for exchange in self._waiting)
-        await trio.sleep_until(
-            max(min(trio.current_time() + backoff, first), trio.current_time() + 0.01)
+    async def _live(self, opened: Opened) -> None:  # noqa: ASYNC910
+        connection = Connection(
+            self._nursery, self.origin, opened, on_idle=self._offer, on_lost=self._lost
         )
+        self._open.add(connection)
+        try:
+            self._offer(connection)
+            self._open_more()  # others may have waited for this attempt
+            await connection.run()
+        except Exception:  # a bug in whoever takes one answer must not cost the others theirs
+            _log.exception("http.connection_failed", extra={"origin": str(self.origin)})
+        finally:
+            self._open.discard(connection)
+            self._lasting.discard(connection)
+            if connection in self._idle:
+                self._idle.remove(connection)
 
-    def _drop_impatient(self, error: McpctlError | None) -> bool:
-        """Fail those whose patience has ended, with what went wrong; True when others still wait."""
+    # ------------------------------------------------------------ giving up
+
+    def _drop_impatient(self) -> float:
+        """Fail those who have waited long enough for a connection that cannot be made: when to look again."""
+        if not self._opening:
+            return math.inf
         now = trio.current_time()
-        kept: deque[Exchange] = deque()
-        for exchange in self._waiting:
-            if exchange.handler is None:
-                continue
-            if error is not None and exchange.deadline <= now:
-                exchange.fail(error)
-            else:
-                kept.append(exchange)
-        self._waiting = kept
-        return bool(kept)
+        for exchange in [waiting for waiting in self._queue if waiting.deadline <= now]:
+            self._queue.pop(exchange, None)
+            exchange.fail(self._trouble or self._silent(exchange.patience_s))
+        return min((waiting.deadline for waiting in self._queue), default=math.inf)
 
-    def _fail_waiting(self, error: McpctlError) -> None:
-        waiting, self._waiting = self._waiting, deque()
-        for exchange in waiting:
+    def _silent(self, patience_s: float) -> TimedOut:
+        return TimedOut(f"cannot connect to {self.origin}: no answer within {patience_s:g} s")
+
+    def _fail_queued(self, error: McpctlError) -> None:
+        queued, self._queue = self._queue, OrderedDict()
+        for exchange in queued:
             exchange.fail(error)
 
     # ------------------------------------------------------------ between exchanges
 
-    def _reuse(self, connection: Connection) -> None:
-        exchange = self._next_waiting()
-        if exchange is not None:
-            connection.start(exchange, self._encode(exchange.request))
-            return
-        self._idle.append(connection)
-        if not self._sweeping:
-            self._sweeping = True
-            self._nursery.start_soon(self._sweep)
+    def _offer(self, connection: Connection) -> None:
+        """A connection is free: who waits longest gets it, else it rests."""
+        if connection in self._lasting:
+            self._lasting.discard(connection)
+            self._open.add(connection)
+        if self._queue:
+            exchange, _ = self._queue.popitem(last=False)
+            self._start(connection, exchange)
+        else:
+            self._idle.append(connection)
+            self._expiry.set(connection.expires())
 
-    async def _sweep(self) -> None:
-        """Close connections when they expire; ends when none is idle, so that rest costs nothing."""
-        while self._idle:
-            await trio.sleep_until(min(connection.expires() for connection in self._idle))
-            now = trio.current_time()
-            for connection in [idle for idle in self._idle if idle.expires() <= now]:
-                self._idle.remove(connection)
-                connection.close()
-        self._sweeping = False
+    def _close_expired(self) -> float:
+        """Close connections that have rested too long: when to look again."""
+        now = trio.current_time()
+        for connection in [idle for idle in self._idle if idle.expires() <= now]:
+            self._idle.remove(connection)
+            connection.close()
+        return min((idle.expires() for idle in self._idle), default=math.inf)
 
-    def _lost(
-        self, connection: Connection, exchange: Exchange, error: McpctlError, unprocessed: bool
-    ) -> None:
+    def _lost(self, exchange: Exchange, error: McpctlError, harmless: bool) -> None:
         """A connection ended with an exchange on it: send it again where that can do no harm."""
-        if exchange.handler is None:
-            return
-        harmless = unprocessed or exchange.request.repeatable
-        if (
-            harmless
-            and connection.used
-            and not connection.answering
-            and exchange.attempts < MAX_ATTEMPTS
-        ):
-            self._idle = [idle for idle in self._idle if not idle.closed]
-            self._waiting.appendleft(exchange)
-            self._open_more()
-            return
-        exchange.fail(error)
+        if harmless and exchange.attempts < MAX_ATTEMPTS:
+            self._enqueue(exchange)
+            self._queue.move_to_end(exchange, last=False)
+        else:
+            exchange.fail(error)

@@ -1,10 +1,13 @@
-"""What is asked of an HTTP server, and who is told what came of it."""
+"""What is asked of an HTTP server, who is told what came of it, and the handle to give it up with."""
 
+import math
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from mcpctld.errors import McpctlError
 from mcpctld.protocols.http1 import Head
+
+DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class Origin(NamedTuple):
@@ -17,8 +20,8 @@ class Origin(NamedTuple):
     def __str__(self) -> str:
         """The origin as it stands in a URL, without a default port."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        default = {"http": 80, "https": 443}[self.scheme]
-        return f"{self.scheme}://{host}" + ("" if self.port == default else f":{self.port}")
+        port = "" if self.port == DEFAULT_PORTS[self.scheme] else f":{self.port}"
+        return f"{self.scheme}://{host}{port}"
 
     @property
     def authority(self) -> str:
@@ -28,13 +31,16 @@ class Origin(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request. `repeatable`: it may be sent twice without harm, so it is retried on a connection that broke."""
+    """One request."""
 
     method: str
     target: str
     headers: tuple[tuple[str, str], ...] = field(repr=False)  # credentials are among them
     body: bytes | None = field(default=None, repr=False)
     repeatable: bool = False
+    """It may be sent twice without harm, so it is sent again when a connection in use before turns out dead."""
+    lasting: bool = False
+    """Its answer goes on and on: it does not count against the limit of connections, or streams would starve calls."""
 
 
 class ResponseHandler(Protocol):
@@ -51,7 +57,7 @@ class ResponseHandler(Protocol):
         """A piece of the body, content coding removed."""
 
     def on_end(self) -> None:
-        """The body is complete."""
+        """The body is complete; the connection is free for the next request already."""
 
     def on_failure(self, error: McpctlError) -> None:
         """No answer, or no more of it."""
@@ -62,3 +68,42 @@ class ResponseHandler(Protocol):
 
     async def wait_room(self) -> None:
         """Wait until data can be taken again."""
+
+
+class Holder(Protocol):
+    """Where a request is: waiting in a pool, or on a connection."""
+
+    def withdraw(self, exchange: "Exchange") -> None:
+        """Its handler is gone: stop working on it."""
+
+
+class Exchange:
+    """A request under way, or waiting for a connection. `handler` is None once it has heard all it will hear."""
+
+    __slots__ = ("attempts", "deadline", "handler", "head", "holder", "patience_s", "request")
+
+    def __init__(
+        self, request: Request, head: bytes, handler: ResponseHandler, patience_s: float
+    ) -> None:
+        """`head`: as `http1.encode_head` gives it."""
+        self.request = request
+        self.head = head
+        self.handler: ResponseHandler | None = handler
+        self.patience_s = patience_s
+        self.deadline = math.inf  # of the wait for a connection
+        self.holder: Holder | None = None
+        self.attempts = 0
+
+    def cancel(self) -> None:
+        """Give up: the handler hears nothing more. Under way, that costs the connection (RFC 9112 §9.6)."""
+        self.handler = None
+        holder, self.holder = self.holder, None
+        if holder is not None:
+            holder.withdraw(self)
+
+    def fail(self, error: McpctlError) -> None:
+        """Tell the handler, once, that there will be no answer."""
+        handler, self.handler = self.handler, None
+        self.holder = None
+        if handler is not None:
+            handler.on_failure(error)

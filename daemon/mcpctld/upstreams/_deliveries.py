@@ -1,0 +1,195 @@
+"""POSTs of messages whose answers come elsewhere: HTTP+SSE and the fly wrapper."""
+
+from collections.abc import Callable, Hashable
+from functools import partial
+
+from mcpctld.drivers.http.connection import Exchange
+from mcpctld.errors import McpctlError
+from mcpctld.protocols.http1 import Head
+from mcpctld.protocols.jsonrpc import Batch, Message, id_key
+from mcpctld.upstreams._base import Context
+from mcpctld.upstreams._deadlines import Deadlines
+from mcpctld.upstreams._http import Endpoint
+from mcpctld.upstreams._lane import Lane, Load, method_of, requests_in
+from mcpctld.upstreams._refusals import MAX_ERROR_BODY, Refusal, explain, json_rpc_error
+
+Header = tuple[str, str]
+
+
+class Deliveries:
+    """Sends the client's messages in order; a refused request is answered with why, through `fail`.
+
+    Nothing goes before `open_gate`: the stream for the answers must stand first. After a message that `goes_first`
+    the next one waits until it was accepted, at most `bound_s`.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        *,
+        goes_first: Callable[[Message | Batch], bool],
+        fail: Callable[[bytes, McpctlError], None],
+        bound_s: float,
+        prefix: bytes = b"",
+        suffix: bytes = b"",
+    ) -> None:
+        """`prefix` goes before the first message, `suffix` after each."""
+        self.lane = Lane(self._post)
+        self.load = Load(context.max_message_bytes)
+        self._context = context
+        self._goes_first = goes_first
+        self._fail = fail
+        self._bound_s = bound_s
+        self._prefix = prefix
+        self._suffix = suffix
+        self._deadlines = Deadlines(context.nursery)
+        self._open: set[_Delivery] = set()
+        self._endpoint: Endpoint | None = None
+        self._headers: tuple[Header, ...] = ()
+        self.lane.hold(self)
+
+    def send(self, message: Message | Batch) -> None:
+        """Send it when its turn comes."""
+        self.load.add(len(message.raw))
+        self.lane.send(message)
+
+    def open_gate(self, endpoint: Endpoint, headers: tuple[Header, ...]) -> None:
+        """Begin, or go on, at this endpoint."""
+        self._endpoint, self._headers = endpoint, headers
+        self.lane.release(self)
+
+    def close_gate(self, error: McpctlError) -> None:
+        """The stream for the answers is gone: hold back what comes, and give up what is under way."""
+        self.lane.hold(self)
+        for delivery in tuple(self._open):
+            delivery.cancel()
+            self._close(delivery)
+            self._fail_all(delivery.message, error)
+
+    def queued_ids(self) -> set[Hashable]:
+        """The requests that have not been sent, by `id_key`."""
+        return {id_key(request.id) for message in self.lane for request in requests_in(message)}
+
+    def fail_queued(self, error: McpctlError) -> None:
+        """Give up on all that has not been sent."""
+        for message in self.lane.take():
+            self.load.remove(len(message.raw))
+            self._fail_all(message, error)
+
+    def close(self) -> list[Message | Batch]:
+        """Stop; what has not been sent."""
+        queued = self.lane.close()
+        for delivery in tuple(self._open):
+            delivery.cancel()
+            self._close(delivery)
+        self._deadlines.clear()
+        return queued
+
+    def _post(self, message: Message | Batch) -> None:
+        assert self._endpoint is not None
+        delivery = _Delivery(self, message, self._endpoint)
+        self._open.add(delivery)
+        if self._goes_first(message):
+            self.lane.hold(delivery)
+            self._deadlines.set(delivery, self._bound_s, partial(self._overdue, delivery))
+        delivery.submit(self._headers, self._prefix + message.raw + self._suffix)
+        self._prefix = b""
+
+    def _overdue(self, delivery: "_Delivery") -> None:
+        self._context.log.warning(
+            "server.not_accepted",
+            extra={"bound_s": self._bound_s, "method": method_of(delivery.message)},
+        )
+        if requests_in(delivery.message):  # it may be answered before it is accepted
+            self.lane.release(delivery)
+        else:
+            delivery.cancel()
+            self._close(delivery)
+
+    def _close(self, delivery: "_Delivery") -> None:
+        self._open.discard(delivery)
+        self._deadlines.drop(delivery)
+        self.load.remove(len(delivery.message.raw))
+        self.lane.release(delivery)
+
+    def _fail_all(self, message: Message | Batch, error: McpctlError) -> None:
+        for request in requests_in(message):
+            self._fail(request.id, error)
+
+    # ------------------------------------------------------------ what the deliveries report
+
+    def accepted(self, delivery: "_Delivery") -> None:
+        """The server has taken the message; the answer comes elsewhere."""
+        self._close(delivery)
+
+    def refused(self, delivery: "_Delivery", refusal: Refusal) -> None:
+        """The server has not taken it."""
+        message, endpoint = delivery.message, delivery.endpoint
+        error = json_rpc_error(refusal)
+        requests = requests_in(message)
+        if error is not None and len(requests) == 1 and id_key(error.id) == id_key(requests[0].id):
+            self._context.downstream.deliver(error)
+        else:
+            self._fail_all(message, explain(refusal, self._context.server.name, endpoint))
+        self._close(delivery)
+
+    def lost(self, delivery: "_Delivery", error: McpctlError) -> None:
+        """Not delivered, or nobody knows."""
+        self._fail_all(delivery.message, error)
+        self._close(delivery)
+
+
+class _Delivery:
+    """One of them, under way."""
+
+    def __init__(self, owner: Deliveries, message: Message | Batch, endpoint: Endpoint) -> None:
+        self.message = message
+        self.endpoint = endpoint
+        self._owner = owner
+        self._exchange: Exchange | None = None
+        self._head: Head | None = None
+        self._body = b""
+
+    def submit(self, headers: tuple[Header, ...], body: bytes) -> None:
+        """Send it."""
+        self._exchange = self.endpoint.submit("POST", headers, body, self)
+
+    def cancel(self) -> None:
+        """Give it up."""
+        if self._exchange is not None:
+            self._exchange.cancel()
+
+    # ------------------------------------------------------------ ResponseHandler
+
+    @property
+    def full(self) -> bool:
+        """Answers to these POSTs are empty."""
+        return False
+
+    async def wait_room(self) -> None:
+        """Never called."""
+        raise NotImplementedError
+
+    def on_head(self, head: Head) -> None:
+        """Keep the status."""
+        self._head = head
+
+    def on_data(self, data: bytes) -> None:
+        """Keep the beginning of a refusal; nobody needs more of it."""
+        if len(self._body) < MAX_ERROR_BODY:
+            self._body += data
+        else:
+            self.cancel()
+            self.on_end()
+
+    def on_end(self) -> None:
+        """Accepted or refused."""
+        assert self._head is not None
+        if self._head.status < 300:
+            self._owner.accepted(self)
+        else:
+            self._owner.refused(self, Refusal(self._head, self._body))
+
+    def on_failure(self, error: McpctlError) -> None:
+        """Not delivered, or nobody knows."""
+        self._owner.lost(self, error)

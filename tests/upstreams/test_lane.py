@@ -1,0 +1,127 @@
+"""Order, weight and time: what the transports keep their messages in."""
+
+import trio
+import trio.testing
+
+from mcpctld.protocols.jsonrpc import Batch, Message, parse
+from mcpctld.upstreams._deadlines import Deadlines
+from mcpctld.upstreams._lane import Lane, Load, goes_first, requests_in
+
+
+def message(method: str, ident: int | None = None) -> Message:
+    id_part = "" if ident is None else f'"id":{ident},'
+    parsed = parse(f'{{{id_part}"method":"{method}"}}'.encode())
+    assert isinstance(parsed, Message)
+    return parsed
+
+
+class Lanes:
+    def __init__(self) -> None:
+        self.sent: list[str] = []
+        self.lane = Lane(self.post)
+
+    def post(self, posted: Message | Batch) -> None:
+        assert isinstance(posted, Message)
+        self.sent.append(posted.method)
+        if posted.method == "stop":
+            self.lane.hold(posted)
+
+
+def test_a_held_lane_keeps_what_comes_until_its_holder_lets_go():
+    lanes = Lanes()
+    stop = message("stop")
+    for each in (message("a"), stop, message("b"), message("stop"), message("c")):
+        lanes.lane.send(each)
+    assert lanes.sent == ["a", "stop"]
+    lanes.lane.release("somebody else")
+    assert lanes.sent == ["a", "stop"]
+    lanes.lane.release(stop)
+    assert lanes.sent == ["a", "stop", "b", "stop"]
+    assert [each.method for each in lanes.lane if isinstance(each, Message)] == ["c"]
+
+
+def test_a_closed_lane_gives_back_what_it_holds_and_sends_nothing_more():
+    lanes = Lanes()
+    stop = message("stop")
+    lanes.lane.send(stop)
+    lanes.lane.send(message("a"))
+    assert len(lanes.lane.close()) == 1
+    lanes.lane.release(stop)
+    lanes.lane.send(message("b"))
+    assert lanes.sent == ["stop"]
+
+
+def test_what_is_no_request_goes_first_and_so_does_initialize():
+    assert goes_first(message("initialize", 1))
+    assert goes_first(message("notifications/x"))
+    assert goes_first(parse(b'{"id":1,"result":{}}'))
+    assert goes_first(parse(b'[{"method":"n"}]'))
+    assert not goes_first(message("tools/call", 1))
+    assert not goes_first(parse(b'[{"method":"n"},{"method":"x","id":1}]'))
+    assert len(requests_in(parse(b'[{"method":"n"},{"method":"x","id":1}]'))) == 1
+
+
+async def test_a_load_is_full_until_enough_was_taken_off(autojump_clock):
+    load = Load(10)
+    await load.wait_room()
+    load.add(6)
+    load.add(6)
+    assert load.full
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(load.wait_room)
+        await trio.testing.wait_all_tasks_blocked()
+        load.add(1)
+        load.remove(2)
+        await trio.testing.wait_all_tasks_blocked()
+        assert nursery.child_tasks
+        load.remove(6)
+    assert not load.full
+
+
+async def test_deadlines_are_met_in_order_and_a_new_one_replaces_the_old(autojump_clock):
+    met: list[tuple[str, float]] = []
+    start = trio.current_time()
+
+    def note(name: str) -> None:
+        met.append((name, trio.current_time() - start))
+
+    async with trio.open_nursery() as nursery:
+        deadlines = Deadlines(nursery)
+        deadlines.set("late", 30, lambda: note("late"))
+        deadlines.set("soon", 20, lambda: note("soon"))
+        deadlines.set("moved", 5, lambda: note("never"))
+        deadlines.set("moved", 25, lambda: note("moved"))
+        deadlines.set("dropped", 1, lambda: note("never"))
+        await trio.testing.wait_all_tasks_blocked()
+        deadlines.set("first", 2, lambda: note("first"))
+        deadlines.drop("dropped")
+        deadlines.drop("unknown")
+    assert met == [("first", 2), ("soon", 20), ("moved", 25), ("late", 30)]
+
+
+async def test_an_action_may_set_and_drop_deadlines(autojump_clock):
+    met: list[str] = []
+    async with trio.open_nursery() as nursery:
+        deadlines = Deadlines(nursery)
+
+        def first() -> None:
+            met.append("first")
+            deadlines.drop("second")
+            deadlines.set("third", 1, lambda: met.append("third"))
+
+        deadlines.set("first", 1, first)
+        deadlines.set("second", 1, lambda: met.append("second"))
+    assert met == ["first", "third"]
+
+
+async def test_without_deadlines_there_is_no_task(autojump_clock):
+    async with trio.open_nursery() as nursery:
+        deadlines = Deadlines(nursery)
+        deadlines.clear()
+        assert not nursery.child_tasks
+        deadlines.set("a", 1000, lambda: None)
+        assert len(nursery.child_tasks) == 1
+        deadlines.set("b", 1000, lambda: None)
+        assert len(nursery.child_tasks) == 1
+        deadlines.clear()
+    assert trio.current_time() < 1
