@@ -11,7 +11,10 @@ def candidates(version: str) -> list[str]:
     """Where one may be: on the path, or among the versions that pyenv keeps."""
     on_path = shutil.which(f"python{version}")
     pyenv = os.environ.get("PYENV_ROOT") or os.path.expanduser("~/.pyenv")
-    return [*([on_path] if on_path else []), *sorted(glob.glob(f"{pyenv}/versions/{version}.*/bin/python"))]
+    return [
+        *([on_path] if on_path else []),
+        *sorted(glob.glob(f"{pyenv}/versions/{version}.*/bin/python")),
+    ]
 
 
 def runs(path: str, version: str) -> bool:

@@ -31,11 +31,20 @@ def covers(module: Path, test: Path) -> bool:
     with tempfile.TemporaryDirectory() as folder:
         data = f"--data-file={folder}/coverage"
         run = [sys.executable, "-m", "coverage", "run", data, "--branch", f"--include={module}"]
-        tested = subprocess.run([*run, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(test)], capture_output=True, text=True)
+        pytest = ["-m", "pytest", "-q", "-p", "no:cacheprovider", str(test)]
+        tested = subprocess.run([*run, *pytest], capture_output=True, text=True)
         if tested.returncode:
             print(tested.stdout[-3000:], tested.stderr[-1000:])
             return False
-        report = [sys.executable, "-m", "coverage", "report", data, "--fail-under=100", "--show-missing"]
+        report = [
+            sys.executable,
+            "-m",
+            "coverage",
+            "report",
+            data,
+            "--fail-under=100",
+            "--show-missing",
+        ]
         reported = subprocess.run(report, capture_output=True, text=True)
         if reported.returncode:
             print(reported.stdout, reported.stderr)

@@ -16,7 +16,7 @@ import trio
 from mcpctl import shapes, wire
 from mcpctld.config.secretstore import SecretStore
 from mcpctld.config.store import ServerStore
-from mcpctld.drivers import activation, unix
+from mcpctld.drivers import activation, memory, unix
 from mcpctld.drivers.http.client import HttpClient
 from mcpctld.drivers.watch import watch_folder
 from mcpctld.logs import open_log
@@ -34,6 +34,7 @@ def run(*, foreground: bool) -> int:
     log_file = f"{wire.state_dir()}/mcpctld.log"
     open_log(log_file, to_stderr=foreground)
     raise_file_limit()
+    memory.keep_big_buffers()
     os.chdir("/")  # keep no folder busy that a client happened to start us in
     given, manager = activated_sockets()
     unix.private_folder(wire.runtime_dir())

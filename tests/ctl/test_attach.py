@@ -7,6 +7,7 @@ import sys
 import termios
 
 import pytest
+
 from harness import Home, wait_until
 from mcpctl import attach, attach_flags, starting, wire
 
@@ -22,6 +23,8 @@ for line in sys.stdin:
         result = {"protocolVersion": "2025-11-25", "capabilities": {}, "serverInfo": {"name": "tiny", "version": "1"}}
         print(json.dumps({"jsonrpc": "2.0", "id": message["id"], "result": result}), flush=True)
 """
+X = "https://x"
+BASIC = "Authorization: Basic bWU6cHc="
 
 
 @pytest.fixture
@@ -41,15 +44,45 @@ def tiny(home: Home) -> Home:
     [
         (["attach", "slack"], [("server", "slack")]),
         (["attach", "--url", "https://x/mcp"], [("url", "https://x/mcp")]),
-        (["attach", "--url=https://x/mcp", "--transport=http-sse"], [("url", "https://x/mcp"), ("transport", "http-sse")]),
         (
-            ["attach", "--url", "https://x", "--header", "A: 1", "--header", "B: 2", "--instance", "m1", "--timeout", "9"],
-            [("url", "https://x"), ("header", "A: 1"), ("header", "B: 2"), ("instance", "m1"), ("timeout", "9")],
+            ["attach", "--url=https://x/mcp", "--transport=http-sse"],
+            [("url", "https://x/mcp"), ("transport", "http-sse")],
         ),
-        (["attach", "--url", "https://x", "--bearer-token", "t"], [("url", "https://x"), ("header", "Authorization: Bearer t")]),
-        (["proxy", "--url", "https://x", "-u", "me", "-p", "pw"], [("url", "https://x"), ("header", "Authorization: Basic bWU6cHc=")]),
-        (["proxy", "-a", "my-app", "--sse"], [("url", "https://my-app.fly.dev/"), ("transport", "http-sse")]),
-        (["proxy", "--app=my-app", "--stream"], [("url", "https://my-app.fly.dev/"), ("transport", "streamable-http")]),
+        (
+            [
+                "attach",
+                "--url",
+                X,
+                "--header",
+                "A: 1",
+                "--header",
+                "B: 2",
+                "--instance",
+                "m1",
+                "--timeout",
+                "9",
+            ],
+            [
+                ("url", X),
+                ("header", "A: 1"),
+                ("header", "B: 2"),
+                ("instance", "m1"),
+                ("timeout", "9"),
+            ],
+        ),
+        (
+            ["attach", "--url", X, "--bearer-token", "t"],
+            [("url", X), ("header", "Authorization: Bearer t")],
+        ),
+        (["proxy", "--url", X, "-u", "me", "-p", "pw"], [("url", X), ("header", BASIC)]),
+        (
+            ["proxy", "-a", "my-app", "--sse"],
+            [("url", "https://my-app.fly.dev/"), ("transport", "http-sse")],
+        ),
+        (
+            ["proxy", "--app=my-app", "--stream"],
+            [("url", "https://my-app.fly.dev/"), ("transport", "streamable-http")],
+        ),
         (["proxy", "--url", "https://x", "-b", "127.0.0.1", "--ping"], [("url", "https://x")]),
     ],
 )
@@ -60,9 +93,11 @@ def test_the_command_line_becomes_the_greeting(argv, fields, monkeypatch):
 
 def test_secrets_may_come_from_variables(monkeypatch):
     monkeypatch.setenv("MCPCTL_BEARER_TOKEN", "t")
-    assert ("header", "Authorization: Bearer t") in attach.read_fields(["attach", "--url", "https://x"])
+    assert ("header", "Authorization: Bearer t") in attach.read_fields(
+        ["attach", "--url", "https://x"]
+    )
     monkeypatch.setenv("MCPCTL_PASSWORD", "pw")
-    assert ("header", "Authorization: Basic bWU6cHc=") in attach.read_fields(["attach", "--url", "https://x", "-u", "me"])
+    assert ("header", BASIC) in attach.read_fields(["attach", "--url", X, "-u", "me"])
 
 
 @pytest.mark.parametrize(
@@ -111,9 +146,16 @@ def test_the_inspector_gets_secrets_in_variables_and_never_in_its_arguments(monk
 def test_a_daemon_started_by_a_stub_gets_a_clean_environment(monkeypatch):
     monkeypatch.setattr(os, "environ", {
         "HOME": "/h", "PATH": "/bin", "LC_ALL": "C", "XDG_CONFIG_HOME": "/x", "MCPCTL_STATE_DIR": "/s",
-        "AWS_SECRET_ACCESS_KEY": "no", "LD_PRELOAD": "no", "PYTHONPATH": "no", "MCPCTL_BEARER_TOKEN": "no", "MCPCTL_PASSWORD": "no",
+        "AWS_SECRET_ACCESS_KEY": "no", "LD_PRELOAD": "no", "PYTHONPATH": "no",
+        "MCPCTL_BEARER_TOKEN": "no", "MCPCTL_PASSWORD": "no",
     })  # fmt: skip
-    assert set(starting.clean_environment()) == {"HOME", "PATH", "LC_ALL", "XDG_CONFIG_HOME", "MCPCTL_STATE_DIR"}
+    assert set(starting.clean_environment()) == {
+        "HOME",
+        "PATH",
+        "LC_ALL",
+        "XDG_CONFIG_HOME",
+        "MCPCTL_STATE_DIR",
+    }
 
 
 # ---------------------------------------------------------------- what is passed, what is copied
@@ -123,13 +165,17 @@ def test_a_file_as_input_and_a_file_as_output_are_copied(tiny):
     source = tiny.path / "in.txt"
     source.write_text(INITIALIZE)
     with open(source) as stdin, open(tiny.path / "out.txt", "w") as stdout:
-        done = subprocess.run(tiny.attach("tiny"), stdin=stdin, stdout=stdout, env=tiny.env, timeout=30)
+        done = subprocess.run(
+            tiny.attach("tiny"), stdin=stdin, stdout=stdout, env=tiny.env, timeout=30
+        )
     assert done.returncode == 0
     assert '"tiny"' in (tiny.path / "out.txt").read_text()
 
 
 def test_dev_null_as_input_ends_the_session_at_once(tiny):
-    done = subprocess.run(tiny.attach("tiny"), stdin=subprocess.DEVNULL, capture_output=True, env=tiny.env, timeout=30)
+    done = subprocess.run(
+        tiny.attach("tiny"), stdin=subprocess.DEVNULL, capture_output=True, env=tiny.env, timeout=30
+    )
     assert (done.returncode, done.stdout) == (0, b"")
 
 
@@ -138,7 +184,9 @@ def test_a_terminal_is_copied_and_never_made_non_blocking(tiny):
     settings = termios.tcgetattr(theirs)
     settings[3] &= ~termios.ECHO
     termios.tcsetattr(theirs, termios.TCSANOW, settings)
-    process = subprocess.Popen(tiny.attach("tiny"), stdin=theirs, stdout=theirs, stderr=theirs, env=tiny.env)
+    process = subprocess.Popen(
+        tiny.attach("tiny"), stdin=theirs, stdout=theirs, stderr=theirs, env=tiny.env
+    )
     os.write(ours, INITIALIZE.encode())
     answer = b""
     while b"\n" not in answer:
@@ -154,7 +202,9 @@ def test_a_terminal_is_copied_and_never_made_non_blocking(tiny):
 def test_stderr_on_the_same_pipe_as_stdout_stays_blocking(tiny):
     """O_NONBLOCK sits on the open file description: `2>&1` would put it on stderr, so we copy."""
     read, write = os.pipe()
-    process = subprocess.Popen(tiny.attach("tiny"), stdin=subprocess.PIPE, stdout=write, stderr=write, env=tiny.env)
+    process = subprocess.Popen(
+        tiny.attach("tiny"), stdin=subprocess.PIPE, stdout=write, stderr=write, env=tiny.env
+    )
     assert process.stdin is not None
     process.stdin.write(INITIALIZE.encode())
     process.stdin.flush()
@@ -174,14 +224,19 @@ def test_descriptors_that_were_passed_are_blocking_again_afterwards(tiny):
     assert not os.get_blocking(in_read)
     os.close(in_write)
     assert process.wait(30) == 0
-    wait_until(lambda: os.get_blocking(in_read) and os.get_blocking(out_write), "blocking descriptors")
+    wait_until(
+        lambda: os.get_blocking(in_read) and os.get_blocking(out_write), "blocking descriptors"
+    )
     for fd in (in_read, out_read, out_write):
         os.close(fd)
 
 
 def test_the_waiting_stub_is_a_shell_that_bears_our_name(tiny):
-    process = subprocess.Popen(tiny.attach("tiny"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=tiny.env)
-    assert process.stdin is not None and process.stdout is not None
+    process = subprocess.Popen(
+        tiny.attach("tiny"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=tiny.env
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
     process.stdin.write(INITIALIZE.encode())
     process.stdin.flush()
     process.stdout.readline()
@@ -198,7 +253,9 @@ def test_the_waiting_stub_is_a_shell_that_bears_our_name(tiny):
 @pytest.mark.parametrize("how", ["passed", "copied"])
 def test_an_unknown_server_is_told_with_suggestions_and_its_exit_code(tiny, how):
     stdin = subprocess.PIPE if how == "passed" else subprocess.DEVNULL
-    done = subprocess.run(tiny.attach("tinny"), stdin=stdin, capture_output=True, text=True, env=tiny.env, timeout=30)
+    done = subprocess.run(
+        tiny.attach("tinny"), stdin=stdin, capture_output=True, text=True, env=tiny.env, timeout=30
+    )
     assert done.returncode == wire.exit_code("not-found")
     assert "did you mean 'tiny'" in done.stderr
     assert done.stdout == ""
@@ -206,7 +263,9 @@ def test_an_unknown_server_is_told_with_suggestions_and_its_exit_code(tiny, how)
 
 def test_a_socket_folder_that_others_can_enter_is_refused(home):
     home.runtime_dir.chmod(0o755)
-    done = subprocess.run(home.attach("x"), capture_output=True, text=True, env=home.env, timeout=30)
+    done = subprocess.run(
+        home.attach("x"), capture_output=True, text=True, env=home.env, timeout=30
+    )
     assert done.returncode == wire.exit_code("denied")
     assert f"chmod 700 {home.runtime_dir}" in done.stderr
     home.runtime_dir.chmod(0o700)
@@ -215,7 +274,9 @@ def test_a_socket_folder_that_others_can_enter_is_refused(home):
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
 def test_another_users_socket_folder_is_refused(home):
     os.chown(home.runtime_dir, 12345, 12345)
-    done = subprocess.run(home.attach("x"), capture_output=True, text=True, env=home.env, timeout=30)
+    done = subprocess.run(
+        home.attach("x"), capture_output=True, text=True, env=home.env, timeout=30
+    )
     assert done.returncode == wire.exit_code("denied")
     assert "belongs to user 12345" in done.stderr
     os.chown(home.runtime_dir, 0, 0)
@@ -223,7 +284,9 @@ def test_another_users_socket_folder_is_refused(home):
 
 def test_a_daemon_that_cannot_start_says_why(home):
     (home.state_dir / "mcpctld.log").mkdir()
-    done = subprocess.run(home.attach("x"), capture_output=True, text=True, env=home.env, timeout=30)
+    done = subprocess.run(
+        home.attach("x"), capture_output=True, text=True, env=home.env, timeout=30
+    )
     assert done.returncode == wire.exit_code("not-running")
     assert "cannot write the log" in done.stderr
     (home.state_dir / "mcpctld.log").rmdir()

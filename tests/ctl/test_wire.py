@@ -5,6 +5,7 @@ import os
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from mcpctl import wire
 
 TEXT = st.text(st.characters(blacklist_characters="\0", blacklist_categories=["Cs"]))
@@ -26,7 +27,14 @@ def test_bytes_that_are_no_text_survive_as_file_names_do():
 
 @pytest.mark.parametrize(
     "header",
-    [b"", b"GET / HTTP/1.1\n", b"mcpctl/2 000010\n", b"mcpctl/1 0000xx\n", b"mcpctl/1 999999\n", b"mcpctl/1 -00001\n"],
+    [
+        b"",
+        b"GET / HTTP/1.1\n",
+        b"mcpctl/2 000010\n",
+        b"mcpctl/1 0000xx\n",
+        b"mcpctl/1 999999\n",
+        b"mcpctl/1 -00001\n",
+    ],
 )
 def test_what_is_no_greeting_is_refused(header):
     with pytest.raises(ValueError):
@@ -62,7 +70,9 @@ def test_each_error_kind_has_its_own_exit_code():
         (wire.runtime_dir, "MCPCTL_RUNTIME_DIR", "XDG_RUNTIME_DIR"),
     ],
 )
-def test_our_own_variable_beats_the_desktops_which_beats_the_default(function, own, xdg, monkeypatch):
+def test_our_own_variable_beats_the_desktops_which_beats_the_default(
+    function, own, xdg, monkeypatch
+):
     monkeypatch.delenv(own, raising=False)
     monkeypatch.setenv("HOME", "/home/ann")
     monkeypatch.setenv(xdg, "/xdg")

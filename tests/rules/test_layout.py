@@ -23,7 +23,8 @@ MAX_LINES = 500
 
 
 def tracked(pattern: str = "") -> list[Path]:
-    listed = subprocess.run(["git", "ls-files", *([pattern] if pattern else [])], cwd=ROOT, capture_output=True, text=True)
+    argv = ["git", "ls-files", *([pattern] if pattern else [])]
+    listed = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True)
     return [ROOT / name for name in listed.stdout.splitlines() if (ROOT / name).is_file()]
 
 
@@ -53,7 +54,8 @@ def test_no_file_names_a_path_of_somebodys_machine():
     found = {
         str(path.relative_to(ROOT)): match.group()
         for path in tracked()
-        if path.suffix not in (".lock", ".txt") and (match := PATHS_OF_ONE_MACHINE.search(readable(path)))
+        if path.suffix not in (".lock", ".txt")
+        and (match := PATHS_OF_ONE_MACHINE.search(readable(path)))
     }
     assert found == {}
 

@@ -6,8 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import mcpctl
 import pytest
+
+import mcpctl
 
 CTL = Path(mcpctl.__file__).parent
 
@@ -20,7 +21,8 @@ def loaded_by(code: str, *flags: str) -> set[str]:
     """The modules that `code` adds to those of a bare interpreter."""
     before = "import sys; before = set(sys.modules)\n"
     after = "\nsys.stdout.write(' '.join(set(sys.modules) - before))"
-    run = subprocess.run([sys.executable, *flags, "-c", before + code + after], capture_output=True, text=True, check=True)
+    argv = [sys.executable, *flags, "-c", before + code + after]
+    run = subprocess.run(argv, capture_output=True, text=True, check=True)
     return set(run.stdout.split())
 
 
@@ -43,13 +45,18 @@ def test_every_command_can_be_imported_without_site_packages(module):
 
 def test_the_daemon_does_not_load_its_api_at_start():
     loaded = loaded_by("import mcpctld.run")
-    assert not {name for name in loaded if name.startswith(("quart", "hypercorn", "httpx", "mcpctld.api"))}
+    assert not {
+        name for name in loaded if name.startswith(("quart", "hypercorn", "httpx", "mcpctld.api"))
+    }
 
 
 def test_the_entry_for_client_files_finds_its_package_alone():
     env = {**os.environ, "MCPCTL_RUNTIME_DIR": "/nonexistent/x"}
     run = subprocess.run(
-        [sys.executable, "-I", "-S", str(CTL / "entry.py"), "--help"], capture_output=True, text=True, env=env
+        [sys.executable, "-I", "-S", str(CTL / "entry.py"), "--help"],
+        capture_output=True,
+        text=True,
+        env=env,
     )
     assert run.returncode == 0
     assert "usage: mcpctl attach" in run.stdout

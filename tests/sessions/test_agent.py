@@ -1,6 +1,7 @@
 """The agent: takes clients in, knows their sessions, and lets them go."""
 
 import contextlib
+import dataclasses
 import os
 import socket
 import sys
@@ -84,8 +85,7 @@ class Daemon:
         control.sendmsg([wire.encode_hello(list(given))], rights)
         for fd in handles.fds:
             os.close(fd)
-        client = Client(handles)
-        client.control = trio.socket.from_stdlib_socket(control)
+        client = Client(dataclasses.replace(handles, control=control))
         self.clients.append(client)
         return client
 
@@ -286,17 +286,24 @@ async def test_who_does_not_greet_at_all_is_hung_up_on_after_a_while(daemon: Dae
 
 @bounded
 async def test_running_out_of_descriptors_is_no_reason_to_stop(daemon: Daemon):
-    class Failing(trio.SocketListener):
+    class Failing(trio.abc.Listener[trio.SocketStream]):
         failures = 2
+
+        def __init__(self, listener: trio.SocketListener) -> None:
+            self.listener = listener
 
         async def accept(self) -> trio.SocketStream:
             if self.failures:
                 self.failures -= 1
                 raise OSError(24, "Too many open files")
-            return await super().accept()
+            return await self.listener.accept()
+
+        async def aclose(self) -> None:
+            await self.listener.aclose()
 
     second = str(daemon.folder / "second.sock")
-    listener = Failing(trio.socket.from_stdlib_socket(unix.listen(second)))
+    listening = trio.socket.from_stdlib_socket(unix.listen(second))
+    listener = Failing(trio.SocketListener(listening))
     with journal() as log:
         async with trio.open_nursery() as nursery:
             scope = trio.CancelScope()

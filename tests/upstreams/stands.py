@@ -203,7 +203,7 @@ async def answer_streamable(request: Request) -> None:
         await request.stream.send_all(b"HTTP/1.1 %s\r\nContent-Length: 0\r\n\r\n" % status)
         return
     said = request.stand.react(request.body)
-    if not b'"id"' in request.body or b'"method"' not in request.body:
+    if b'"id"' not in request.body or b'"method"' not in request.body:
         await request.stream.send_all(ACCEPTED)
     elif len(said) == 1:
         head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"

@@ -24,7 +24,7 @@ from mcpctld.drivers.http.request import Origin
 from mcpctld.errors import McpctlError, Unreachable
 from mcpctld.logs import FieldLogger
 from mcpctld.model import MiB, Server, ServerSpec
-from mcpctld.protocols.jsonrpc import Batch, Kind, Message, parse
+from mcpctld.protocols.jsonrpc import Batch, Message, parse
 from mcpctld.upstreams import Context, Upstream, make_upstream
 from sessions.client import INITIALIZE, Journal, journal, same
 

@@ -62,7 +62,8 @@ class Endpoint:
     ) -> Exchange:
         """Send a request to this endpoint; `handler` hears the answer."""
         all_headers = (*headers, *self._fixed, *self._cookie_header())
-        request = Request(method, self.target, all_headers, body, repeatable)
+        lasting = method == "GET"  # every GET of ours is a stream
+        request = Request(method, self.target, all_headers, body, repeatable, lasting)
         return self._http.submit(self.origin, request, handler, patience_s=self._patience_s)
 
     def redact(self, text: str) -> str:
