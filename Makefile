@@ -6,7 +6,7 @@ RUN    := $(BIN)/python -m
 NPM    := $(shell command -v npm 2>/dev/null)
 
 # What flake8-async cannot know: these take `task_status` and are started with `nursery.start`.
-ASYNC_RULES := --enable ASYNC900 --startable-in-context-manager=watch_folder,hold_connections
+ASYNC_RULES := --enable ASYNC900,ASYNC910,ASYNC911 --startable-in-context-manager=watch_folder,hold_connections
 
 .PHONY: help setup demo test test-all lint types coverage wheel bench lock changelog clean
 .DEFAULT_GOAL := help
@@ -42,7 +42,7 @@ test-all: setup tests/node/node_modules/.ready  ## all tests
 lint: setup  ## style, trio manners, spelling, who may import whom
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	git ls-files 'daemon/*.py' 'ctl/*.py' | xargs $(BIN)/flake8-async $(ASYNC_RULES)
+	git ls-files "daemon/*.py" "ctl/*.py" | xargs $(BIN)/flake8-async $(ASYNC_RULES)
 	git ls-files | grep -v -e '^locks/' -e package-lock.json | xargs $(BIN)/codespell
 	$(BIN)/lint-imports
 

@@ -239,10 +239,9 @@ async def test_more_sessions_than_allowed_are_refused_also_when_they_come_togeth
     refused = []
 
     async def live(client: Client) -> None:
-        await client.send(id=1, method="x")
         try:
-            await client.answer(1)
-        except EOFError:
+            await client.ask(1, "x")
+        except (EOFError, trio.BrokenResourceError):
             refused.append(await client.released())
 
     async with trio.open_nursery() as nursery:
@@ -272,6 +271,52 @@ async def test_who_does_not_greet_properly_is_hung_up_on(daemon: Daemon, said: b
         control.close()
     (record,) = log.of("attach.bad_greeting")
     assert record.error
+
+
+@bounded
+async def test_two_descriptors_instead_of_three_are_no_greeting(daemon: Daemon):
+    with journal() as log:
+        sock = await daemon.connect()
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, bytes([0, 0, 0, 0, 1, 0, 0, 0]))]
+        sock.sendmsg([wire.encode_hello([("server", "local")])], rights)
+        control = trio.socket.from_stdlib_socket(sock)
+        assert await control.recv(100) == b""
+        control.close()
+    assert "2 descriptors instead of 3" in log.of("attach.bad_greeting")[0].error
+
+
+@bounded
+async def test_who_leaves_before_the_answer_leaves_nothing_behind(daemon: Daemon):
+    for name in ("local", "unknown"):
+        for _ in range(5):
+            client = await daemon.attach(("server", name))
+            await client.aclose()
+    await trio.testing.wait_all_tasks_blocked(0.01)
+    await daemon.has_sessions(0)
+
+
+@bounded
+async def test_stopping_hard_while_a_session_opens_leaves_no_descriptor(
+    daemon: Daemon, monkeypatch
+):
+    opening = trio.Event()
+
+    async def slow(*_: object) -> None:
+        opening.set()
+        await trio.sleep_forever()
+
+    monkeypatch.setattr(agent_module, "fill", slow)
+    second = str(daemon.folder / "second.sock")
+    listener = trio.SocketListener(trio.socket.from_stdlib_socket(unix.listen(second)))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(daemon.agent.serve, listener, trio.CancelScope())
+        daemon.path = second
+        client = await daemon.attach(("server", "local"))
+        await opening.wait()
+        nursery.cancel_scope.cancel()
+    assert await client.control.recv(100) == b""
+    with pytest.raises(EOFError):
+        await client.line()
 
 
 @bounded
@@ -403,7 +448,6 @@ async def test_a_session_can_be_ended_by_its_id(daemon: Daemon):
     assert len(daemon.agent.status()["sessions"]) == 1
     with pytest.raises(NotFound, match="mcpctl sessions"):
         await daemon.agent.end_session(ids[0])
-    ended = [client for client in (first, second)]
     async with trio.open_nursery() as nursery:
         told: list[tuple[int, str]] = []
 
@@ -411,7 +455,7 @@ async def test_a_session_can_be_ended_by_its_id(daemon: Daemon):
             told.append(await client.released())
             nursery.cancel_scope.cancel()
 
-        for client in ended:
+        for client in (first, second):
             nursery.start_soon(wait, client)
     assert told == [(0, "mcpctl: the session was ended by request")]
 

@@ -46,7 +46,9 @@ class Puppet(Upstream):
         return self.lagging
 
     async def wait_room(self) -> None:
-        await self._room.wait()
+        await trio.lowlevel.checkpoint()
+        if self.lagging:
+            await self._room.wait()
 
     def make_room(self) -> None:
         """Take more again."""

@@ -244,6 +244,7 @@ async def test_a_call_that_was_given_up_is_not_failed_again(autojump_clock):
         await w.server.wait_for("POST")
         w.upstream.forget(b"1")
         await wrapper.hang_up()
+        await w.settle()
         w.send(id=2, method="ping")
         await w.answer(2)
         assert w.ears.failures == []

@@ -271,3 +271,38 @@ async def test_what_a_client_sends_before_the_endpoint_is_known_is_bounded(autoj
         w.send(id=2, method="ping", params={"x": "y" * 900})
         assert w.upstream.full
         await w.over.wait()
+
+
+async def test_a_refusal_of_the_stream_without_end_is_not_read_to_it(autojump_clock):
+    async with world("http-sse") as w:
+
+        @w.server.on("GET")
+        async def endless(exchange: Exchange) -> None:
+            await exchange.raw(b"HTTP/1.1 500 No\r\nTransfer-Encoding: chunked\r\n\r\n")
+            while True:
+                await exchange.chunk(b"blah " * 2000)
+
+        await w.over.wait()
+        assert "500" in str(w.ended)
+
+
+async def test_a_client_that_lags_behind_holds_the_stream_back(autojump_clock):
+    async with world("http-sse") as w:
+        sse = Sse(w)
+
+        @w.server.on("POST")
+        async def flood(exchange: Exchange) -> None:
+            await exchange.answer(202)
+            assert sse.stream is not None
+            w.ears.full = True
+            for _ in range(1000):
+                await sse.stream.event({"jsonrpc": "2.0", "method": "n", "x": "y" * 10_000})
+            await sse.reply(1)
+
+        w.send(id=1, method="x")
+        await w.server.wait_for("POST")
+        await trio.sleep(1)
+        assert len(w.ears.lines) < 100
+        w.ears.read_on()
+        await w.answer(1)
+        assert len(w.ears.lines) == 1001

@@ -140,3 +140,20 @@ async def test_refusals_are_relayed_in_the_servers_words(autojump_clock, status:
 
         ask(w, 1, "tools/call", name="x")
         assert (await w.answer(1))["error"] == error
+
+
+async def test_subscriptions_do_not_use_up_the_connections_of_calls(autojump_clock):
+    async with world() as w:
+        w.http._limit = lambda: 2
+
+        @w.server.on("subscriptions/listen")
+        async def listen(exchange: Exchange) -> None:
+            await exchange.start_events()
+            await exchange.client_left()
+            await exchange.drop()
+
+        for ident in range(5):
+            ask(w, ident, "subscriptions/listen")
+        await w.server.wait_for("subscriptions/listen", 5)
+        ask(w, "call", "tools/list")
+        await w.answer("call")

@@ -79,6 +79,30 @@ async def test_the_call_is_answered_as_if_nothing_had_happened(autojump_clock, s
         assert w.ears.failures == []
 
 
+async def test_what_the_server_says_on_the_way_reaches_the_client(autojump_clock):
+    async with world() as w:
+        memory = Memory(w)
+        await w.initialize()
+        memory.forget()
+
+        @w.server.on("POST")
+        async def talkative(exchange: Exchange) -> None:
+            if exchange.rpc != "initialize":
+                await memory.answer(exchange)
+                return
+            memory.current += 1
+            await exchange.start_events(("Mcp-Session-Id", f"s{memory.current}"))
+            await exchange.event({"jsonrpc": "2.0", "method": "notifications/message"})
+            await exchange.event_reply(initialized(exchange))
+            await exchange.client_left()
+            await exchange.drop()
+
+        w.send(id=1, method="ping")
+        await w.answer(1)
+        await w.notified("notifications/message")
+        assert [m.get("id") for m in w.messages if "result" in m] == ["init", 1]
+
+
 async def test_the_log_level_and_subscriptions_are_set_again(autojump_clock):
     async with world() as w:
         memory = Memory(w)

@@ -1,5 +1,6 @@
 """Streams that break and are taken up again (MCP 2025-11-25, Transports, "Resumability and Redelivery")."""
 
+import itertools
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -278,7 +279,7 @@ async def test_without_retry_the_pauses_grow_until_a_stream_has_lived(autojump_c
 
         await w.initialize()
         await trio.sleep(100)
-        pauses = [later - before for before, later in zip(asked, asked[1:], strict=False)]
+        pauses = [later - before for before, later in itertools.pairwise(asked)]
         assert pauses[:4] == pytest.approx([1, 2, 4, 8], abs=0.1)
         assert pauses[4] == pytest.approx(_listen.LIVED_S + 2, abs=0.1)
 

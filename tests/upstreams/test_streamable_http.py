@@ -421,7 +421,7 @@ async def test_a_stream_that_goes_on_after_the_response_is_closed_after_a_while(
         await w.answer(2)
         assert trio.current_time() - began < 0.1
         while not left:
-            await trio.sleep(1)
+            await w.server.changed.wait()
         assert left[0] - began == pytest.approx(streamable_http.LINGER_S, abs=0.1)
 
 

@@ -1,4 +1,4 @@
-"""A transport of ours and a scripted server, joined by memory: no socket, no process, and the time of the test's choice.
+"""A transport of ours and a scripted server, joined by memory: no socket, no process, and virtual time.
 
     async with world() as w:
         w.send(id=1, method="tools/list")

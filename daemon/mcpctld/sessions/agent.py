@@ -73,7 +73,7 @@ class Agent:
                 attached = await receive(control)
         except (McpctlError, OSError, trio.TooSlowError) as exc:
             _log.warning("attach.bad_greeting", extra={"error": str(exc) or "it came too slowly"})
-            return
+            return  # noqa: ASYNC910  (`receive` has waited)
         session = await self._admit(attached)
         if session is not None:
             await self._run(session)
@@ -99,7 +99,7 @@ class Agent:
             self._arriving -= 1
         return None
 
-    async def _run(self, session: Session) -> None:
+    async def _run(self, session: Session) -> None:  # noqa: ASYNC910  (sessions wait)
         try:
             await session.run()
         except* Exception:  # a bug in one session must not cost the others theirs

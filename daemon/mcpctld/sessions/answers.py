@@ -33,7 +33,8 @@ class Answers:
     def deliver(self, message: Message | Batch) -> None:
         """Write a message of the server; answers that nobody waits for are dropped."""
         parts = message.messages if isinstance(message, Batch) else (message,)
-        if sum(map(self._settle, parts)):  # not `any`: each one must be looked at
+        wanted = [self._settle(part) for part in parts]
+        if any(wanted):
             self._write(message.raw)
         else:
             self._profile.log.debug("server.unasked", extra={"bytes": len(message.raw)})

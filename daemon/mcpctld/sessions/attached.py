@@ -38,7 +38,7 @@ class Attached:
             event & (select.POLLERR | select.POLLHUP | select.POLLNVAL) for _, event in poll.poll(0)
         )
 
-    async def release(self, code: int, text: str) -> None:
+    async def release(self, code: int, text: str) -> None:  # noqa: ASYNC910  (`send` waits or fails)
         """Let the waiting shell go, with its exit code and a line for its stderr; closes the connection."""
         printable = "".join(char if char.isprintable() else " " for char in text)
         line = f"{code} {' '.join(printable.split())[:MAX_TEXT]}\n".encode("utf-8", "replace")

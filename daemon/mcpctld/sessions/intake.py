@@ -50,7 +50,8 @@ class Intake:
         while data := await self._io.receive():
             self._lines.receive_data(data)
             self._take_lines()
-            await self._wait_room()
+            if self._must_wait:
+                await self._wait_room()
         self._lines.receive_eof()
         self._take_lines()
 
@@ -58,13 +59,15 @@ class Intake:
         """Refuse new requests; answers and notifications, which calls in flight may need, still go through."""
         self._closed = Conflict("the daemon is stopping, and takes no new requests")
 
+    @property
+    def _must_wait(self) -> bool:
+        """Who does not read our answers need not be read, either."""
+        return self._upstream.full or self._answers.full or len(self._calls) > MAX_IN_FLIGHT
+
     async def _wait_room(self) -> None:
-        if self._upstream.full:
-            await self._upstream.wait_room()
-        if self._answers.full:  # who does not read our answers need not be read, either
-            await self._answers.wait_room()
-        if len(self._calls) > MAX_IN_FLIGHT:
-            await self._calls.wait_at_most(MAX_IN_FLIGHT)
+        await self._answers.wait_room()
+        await self._upstream.wait_room()
+        await self._calls.wait_at_most(MAX_IN_FLIGHT)
 
     # ------------------------------------------------------------ lines
 

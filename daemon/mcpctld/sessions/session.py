@@ -149,7 +149,7 @@ class Session:
             log=self.profile.log,
         )
 
-    async def _run_upstream(self, upstream: Upstream) -> None:
+    async def _run_upstream(self, upstream: Upstream) -> None:  # noqa: ASYNC910  (`run` waits or fails)
         try:
             await upstream.run()
         except McpctlError as exc:
@@ -164,12 +164,13 @@ class Session:
 
     async def _wait_answered(self) -> None:
         """Wait until all calls are answered, or nobody reads the answers."""
+        await trio.lowlevel.checkpoint()
         while not self._attached.client_is_gone():
             with trio.move_on_after(CLIENT_CHECK_S):
                 await self._calls.wait_at_most(0)
                 return
 
-    async def _watch_stub(self) -> None:
+    async def _watch_stub(self) -> None:  # noqa: ASYNC910  (`recv` waits or fails)
         """The stub says nothing; the end of its connection means that it was killed."""
         try:
             while await self._attached.control.recv(1024):

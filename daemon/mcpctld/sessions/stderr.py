@@ -42,7 +42,7 @@ class ClientStderr:
             flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
             try:
                 own = os.open(f"/proc/self/fd/{self._fd}", flags)
-            except PermissionError:  # made by another user: it is asked first, as elsewhere
+            except (PermissionError, FileNotFoundError):  # made by another user, or no /proc here
                 return kind
             os.close(self._fd)
             self._fd = own

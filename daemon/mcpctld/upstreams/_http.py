@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http.cookies import CookieError, Morsel, SimpleCookie
-from urllib.parse import quote, urljoin
+from urllib.parse import urljoin
 
 from mcpctl import wire
 from mcpctld.drivers.http.client import split_url
@@ -23,7 +23,6 @@ MAX_REDIRECTS = 3
 MAX_WORD = 6
 """Words of a header's value not longer than this (`Bearer`, say) are no secrets."""
 
-_TARGET_CHARACTERS = "!#$%&'()*+,/:;=?@[]~"
 _HEADER_VALUE = re.compile(r"[\x20-\x7e\x80-\xff]+")  # RFC 9110 §5.5, with UTF-8 read as Latin-1
 _VISIBLE = re.compile(r"[!-~]{1,1024}")
 
@@ -59,10 +58,11 @@ class Endpoint:
         handler: ResponseHandler,
         *,
         repeatable: bool = False,
+        lasting: bool = False,
     ) -> Exchange:
-        """Send a request to this endpoint; `handler` hears the answer."""
+        """Send a request to this endpoint; `handler` hears the answer. The flags are those of `Request`."""
         all_headers = (*headers, *self._fixed, *self._cookie_header())
-        lasting = method == "GET"  # every GET of ours is a stream
+        lasting = lasting or method == "GET"  # every GET of ours is a stream
         request = Request(method, self.target, all_headers, body, repeatable, lasting)
         return self._http.submit(self.origin, request, handler, patience_s=self._patience_s)
 
@@ -111,8 +111,7 @@ class Endpoint:
             return False
         if origin != self.origin:
             return False
-        # The server chose it: it may hold anything.
-        self.url, self.target = url, quote(target, safe=_TARGET_CHARACTERS)
+        self.url, self.target = url, target
         return True
 
 

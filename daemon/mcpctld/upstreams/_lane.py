@@ -25,8 +25,10 @@ class Lane:
 
     def send(self, message: Message | Batch) -> None:
         """Send it, now or when the lane is free."""
-        self._queue.append(message)
-        self._go()
+        if self._holder is None and not self._queue and not self._closed:
+            self._post(message)
+        else:
+            self._queue.append(message)
 
     def hold(self, holder: object) -> None:
         """Send nothing more until `holder` lets it; whoever held it before does not matter any more."""

@@ -64,7 +64,7 @@ class Listener:
             try:
                 refusal = await stream.wait_head()
             except McpctlError:
-                return True
+                return True  # noqa: ASYNC910  (`wait_head` has waited)
             if refusal is not None or media_type(stream.head) != "text/event-stream":
                 status = stream.head.status
                 self._upstream.log.debug("server.no_stream", extra={"status": status})

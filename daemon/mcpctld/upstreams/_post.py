@@ -23,7 +23,7 @@ from mcpctld.protocols.jsonrpc import (
 from mcpctld.protocols.sse import SseEvent, SseReader, SseTooLong
 from mcpctld.upstreams._base import Downstream, too_long
 from mcpctld.upstreams._http import header_text
-from mcpctld.upstreams._lane import parts_of, requests_in
+from mcpctld.upstreams._lane import method_of, parts_of, requests_in
 from mcpctld.upstreams._refusals import MAX_ERROR_BODY, Refusal, media_type
 
 MAX_RESUMPTIONS = 5
@@ -82,6 +82,7 @@ class Post:
     ) -> None:
         self._owner = owner
         self.message = message
+        self.method = method_of(message)
         self.modern = modern
         self.headers = headers
         self.pending: dict[Hashable, bytes] = {

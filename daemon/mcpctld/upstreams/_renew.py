@@ -24,7 +24,6 @@ from mcpctld.protocols.jsonrpc import (
 )
 from mcpctld.protocols.mcp.headers import standard_headers
 from mcpctld.upstreams._base import Downstream
-from mcpctld.upstreams._lane import method_of
 from mcpctld.upstreams._post import Post
 from mcpctld.upstreams._refusals import Refusal, explain, json_rpc_error
 
@@ -113,12 +112,12 @@ class Renewal:
             with trio.fail_after(BOUND_S):
                 await self._say_again()
         except trio.TooSlowError:
-            return TimedOut(
-                f"{name} has forgotten the session, and opened no other within {BOUND_S:.0f} s"
-            )
+            error: McpctlError = TimedOut(f"opened no other within {BOUND_S:.0f} s")
         except McpctlError as exc:
-            return type(exc)(f"{name} has forgotten the session, and {exc}")
-        return None
+            error = exc
+        else:
+            return None
+        return type(error)(f"{name} has forgotten the session, and {error}")  # noqa: ASYNC910  (what failed has waited)
 
     async def _say_again(self) -> None:
         assert self._initialize is not None
@@ -211,7 +210,7 @@ class Aside:
     def answered(self, post: Post, message: Message) -> None:
         """The answer: kept."""
         self._answer = message
-        if method_of(post.message) == "initialize" and message.kind is Kind.RESULT:
+        if post.method == "initialize" and message.kind is Kind.RESULT:
             self._upstream.learn_version(message)
         self._over.set()
 

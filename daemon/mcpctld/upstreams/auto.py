@@ -14,7 +14,6 @@ import trio
 from mcpctld.errors import McpctlError, NotFound, PeerError
 from mcpctld.protocols.jsonrpc import Batch, Message, read_error
 from mcpctld.upstreams._base import Context, Upstream
-from mcpctld.upstreams._lane import method_of
 from mcpctld.upstreams._post import Post
 from mcpctld.upstreams._refusals import Refusal, json_rpc_error
 from mcpctld.upstreams.fly_wrap import FlyWrap
@@ -156,7 +155,7 @@ class Auto(Upstream):
             return False
         if refusal.status == 202:
             self._become_fly_wrap(post, message)
-        elif method_of(message) == "initialize" and _speaks_for_sse(refusal):
+        elif post.method == "initialize" and _speaks_for_sse(refusal):
             post.pending.clear()
             self._doubt = message, refusal
             self._become(HttpSse(self.context), message)

@@ -187,6 +187,7 @@ class Stdio(Upstream):
         """End the process and its group."""
         self._stopped = True
         self._started.set()
+        await trio.lowlevel.checkpoint()
         if self._child is not None:
             await self._child.stop()
 

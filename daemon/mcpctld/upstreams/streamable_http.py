@@ -26,7 +26,7 @@ from mcpctld.protocols.mcp.headers import modern_params, standard_headers
 from mcpctld.upstreams._base import Context, Upstream
 from mcpctld.upstreams._deadlines import Deadlines
 from mcpctld.upstreams._http import MAX_REDIRECTS, Endpoint, visible_text
-from mcpctld.upstreams._lane import Lane, Load, goes_first, method_of
+from mcpctld.upstreams._lane import Lane, Load, method_of
 from mcpctld.upstreams._listen import Listener
 from mcpctld.upstreams._post import Post
 from mcpctld.upstreams._refusals import Refusal, explain, json_rpc_error
@@ -39,6 +39,9 @@ REPEATABLE = frozenset({
     "resources/templates/list", "resources/read", "completion/complete", "logging/setLevel",
 })  # fmt: skip
 """Methods that only read, or set what is set already: sent again when a resting connection turns out dead."""
+
+LASTING = frozenset({"subscriptions/listen"})
+"""Methods whose answer goes on and on."""
 
 LINGER_S = 5.0
 """How long a stream may go on after its last response, or after its request was cancelled: many never end."""
@@ -102,7 +105,7 @@ class StreamableHttp(Upstream):
         self._modern = self._modern or post.modern
         for key in post.pending:
             self._posts[key] = post
-        if goes_first(message):
+        if not post.is_request or post.method == "initialize":
             self.lane.hold(post)
         if not post.is_request:
             self._deadlines.set(post, ORDER_BOUND_S, partial(self._not_accepted, post))
@@ -111,7 +114,7 @@ class StreamableHttp(Upstream):
 
     def submit(self, post: Post) -> None:
         """Send a POST, or send it again."""
-        outside = post.modern or method_of(post.message) == "initialize"
+        outside = post.modern or post.method == "initialize"
         post.session_id = None if outside else self.session_id
         post.url = self.endpoint.url
         post.exchange = self.endpoint.submit(
@@ -119,7 +122,8 @@ class StreamableHttp(Upstream):
             (*ACCEPT, *post.headers, *(() if outside else self.session_headers())),
             post.message.raw,
             post,
-            repeatable=method_of(post.message) in REPEATABLE,
+            repeatable=post.method in REPEATABLE,
+            lasting=post.method in LASTING,
         )
 
     def session_headers(self) -> tuple[tuple[str, str], ...]:
@@ -196,7 +200,7 @@ class StreamableHttp(Upstream):
     def read_head(self, post: Post, head: Head) -> None:
         """Learn what the head of a success tells."""
         self.endpoint.remember_cookies(head.headers)
-        if method_of(post.message) == "initialize" and post.trouble is None:
+        if post.method == "initialize" and post.trouble is None:
             self.session_id = visible_text(head.headers.get("mcp-session-id"))
 
     def answered(self, post: Post, message: Message) -> None:
@@ -204,7 +208,7 @@ class StreamableHttp(Upstream):
         self._posts.pop(id_key(message.id), None)
         if message.kind is Kind.RESULT:
             self._renewal.learn(post.message, message)
-            if method_of(post.message) == "initialize":
+            if post.method == "initialize":
                 self.learn_version(message)
         self.lane.release(post)
 
@@ -243,7 +247,7 @@ class StreamableHttp(Upstream):
 
     def _finish_refused(self, post: Post, refusal: Refusal) -> None:
         if not post.is_request:
-            extra = {"status": refusal.status, "method": method_of(post.message)}
+            extra = {"status": refusal.status, "method": post.method}
             self.log.warning("server.refused_notification", extra=extra)
         self.finished(post)
 
@@ -253,7 +257,7 @@ class StreamableHttp(Upstream):
             self._deadlines.set(post, post.retry_s(), partial(self._resume, post, error))
             return
         if not post.is_request:
-            extra = {"error": str(error), "method": method_of(post.message)}
+            extra = {"error": str(error), "method": post.method}
             self.log.warning("server.lost_notification", extra=extra)
         post.fail(error)
         self.finished(post)
@@ -269,7 +273,7 @@ class StreamableHttp(Upstream):
 
     def finished(self, post: Post) -> None:
         """The answer is complete."""
-        if method_of(post.message) == "notifications/initialized":
+        if post.method == "notifications/initialized":
             self.begin_listening()
         self._close(post)
 
