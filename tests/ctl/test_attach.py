@@ -271,7 +271,7 @@ def test_a_socket_folder_that_others_can_enter_is_refused(home):
     home.runtime_dir.chmod(0o700)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another user")
 def test_another_users_socket_folder_is_refused(home):
     os.chown(home.runtime_dir, 12345, 12345)
     done = subprocess.run(
