@@ -517,3 +517,12 @@ async def test_secrets_are_kept_and_forgotten_one_by_one_or_all(daemon: Daemon):
     await daemon.agent.delete_secret("local", "unknown")
     await daemon.agent.delete_secrets("local")
     assert await daemon.secrets.names("local") == []
+
+
+@bounded
+async def test_a_server_whose_file_was_just_written_is_found(daemon: Daemon):
+    """No watcher runs here: whoever names an unknown server makes the agent look again."""
+    await daemon.agent.reload()
+    daemon.add("fresh", **LOCAL)
+    client = await daemon.attach(("server", "fresh"))
+    assert await client.ask(1, "x")

@@ -43,7 +43,6 @@ class Agent:
         self._http = http
         self._sessions: dict[str, Session] = {}
         self._recorders: dict[str, Recorder] = defaultdict(Recorder)
-        self._arriving = 0
         self._left = trio.lowlevel.ParkingLot()
         self._numbers = itertools.count(1)
         self._stopping = trio.Event()
@@ -80,7 +79,6 @@ class Agent:
 
     async def _admit(self, attached: Attached) -> Session | None:
         """A session for an attached client, or None when it was sent away."""
-        self._arriving += 1
         try:
             session = await self._open(attached)
         except McpctlError as exc:
@@ -95,8 +93,6 @@ class Agent:
         else:
             self._sessions[session.id] = session
             return session
-        finally:
-            self._arriving -= 1
         return None
 
     async def _run(self, session: Session) -> None:  # noqa: ASYNC910  (sessions wait)
@@ -119,9 +115,9 @@ class Agent:
     async def _open(self, attached: Attached) -> Session:
         """A session for an attached client. Raises why there cannot be one."""
         self._check_room()
-        server = self._find(attached.fields)
+        server = await self._find(attached.fields)
         spec = await fill(server, self._secrets)
-        self._check_room()  # filling in secrets may have taken a while
+        self._check_room()  # again: that may have taken a while, and from here on nothing waits
         services = Services(
             self._http, self.events, self._verdicts, self._store.settings.max_message_bytes
         )
@@ -132,12 +128,15 @@ class Agent:
         if self.draining:
             raise Conflict("the daemon is stopping; try again")
         most = self._store.settings.max_sessions
-        if len(self._sessions) + self._arriving > most:
+        if len(self._sessions) >= most:
             raise Conflict(f"there are {most} sessions already; raise max_sessions in config.toml")
 
-    def _find(self, fields: list[tuple[str, str]]) -> Server:
+    async def _find(self, fields: list[tuple[str, str]]) -> Server:
+        await trio.lowlevel.checkpoint()
         for key, value in fields:
             if key == "server":
+                if value not in self._store.servers:
+                    await self.reload()  # its file may be so new that nobody has told us yet
                 return self._store.get(value)
         if any(key == "url" for key, _ in fields):
             return self._store.adhoc(fields)
