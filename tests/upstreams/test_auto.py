@@ -356,3 +356,41 @@ async def test_requests_under_way_are_not_lost_when_the_transport_changes(autoju
         assert isinstance(await w.failure(2), PeerError)
         assert isinstance(await w.failure(1), McpctlError)
         gate.set()
+
+
+async def test_a_wrapper_that_turns_into_something_else_fails_what_is_under_way(autojump_clock):
+    async with world("auto", verdicts={URL: "fly-wrap"}) as w:
+        speak_fly_wrap(w)
+        w.send(id=1, method="ping")
+        await w.answer(1)
+
+        @w.server.on("POST")
+        async def swallow(exchange: Exchange) -> None:
+            await exchange.answer(202)
+
+        w.send(id=2, method="tools/call")
+        await w.server.wait_for("tools/call")
+        await w.settle()
+        (stream,) = w.server.calls("GET")
+        w.server.handlers.clear()
+        await stream.stream.aclose()
+        assert isinstance(await w.failure(2), Unreachable)
+        await w.server.wait_for("GET", 2)
+        await w.settle()
+        w.send(id=3, method="initialize", params=INITIALIZE)
+        await w.answer(3)
+        assert w.verdicts == {URL: "streamable-http"}
+
+
+async def test_a_refusal_weighs_nothing_afterwards(autojump_clock):
+    async with world("auto", max_message_bytes=1000) as w:
+        w.server.on("POST")(functools.partial(Exchange.answer, status=404))
+        for ident in range(3):
+            w.send(id=ident, method="initialize", params=INITIALIZE | {"x": "y" * 700})
+            await w.failure(ident)
+            assert not w.upstream.full
+        w.server.on("POST")(_hang)
+        w.send(id=8, method="x", params={"x": "y" * 700})
+        assert not w.upstream.full
+        w.send(id=9, method="x", params={"x": "y" * 700})
+        assert w.upstream.full

@@ -1,5 +1,7 @@
 """Order, weight and time: what the transports keep their messages in."""
 
+from typing import Any
+
 import trio
 import trio.testing
 
@@ -85,15 +87,18 @@ async def test_deadlines_are_met_in_order_and_a_new_one_replaces_the_old(autojum
     def note(name: str) -> None:
         met.append((name, trio.current_time() - start))
 
+    def never(name: str) -> None:
+        raise AssertionError(name)
+
     async with trio.open_nursery() as nursery:
-        deadlines = Deadlines(nursery)
-        deadlines.set("late", 30, lambda: note("late"))
-        deadlines.set("soon", 20, lambda: note("soon"))
-        deadlines.set("moved", 5, lambda: note("never"))
-        deadlines.set("moved", 25, lambda: note("moved"))
-        deadlines.set("dropped", 1, lambda: note("never"))
+        deadlines: Deadlines[Any] = Deadlines(nursery)
+        deadlines.set("late", 30, note)
+        deadlines.set("soon", 20, note)
+        deadlines.set("moved", 5, never)
+        deadlines.set("moved", 25, note)
+        deadlines.set("dropped", 1, never)
         await trio.testing.wait_all_tasks_blocked()
-        deadlines.set("first", 2, lambda: note("first"))
+        deadlines.set("first", 2, note)
         deadlines.drop("dropped")
         deadlines.drop("unknown")
     assert met == [("first", 2), ("soon", 20), ("moved", 25), ("late", 30)]
@@ -102,31 +107,31 @@ async def test_deadlines_are_met_in_order_and_a_new_one_replaces_the_old(autojum
 async def test_an_action_may_set_and_drop_deadlines(autojump_clock):
     met: list[str] = []
     async with trio.open_nursery() as nursery:
-        deadlines = Deadlines(nursery)
+        deadlines: Deadlines[Any] = Deadlines(nursery)
 
-        def first() -> None:
-            met.append("first")
+        def first(name: str) -> None:
+            met.append(name)
             deadlines.drop("second")
-            deadlines.set("third", 1, lambda: met.append("third"))
+            deadlines.set("third", 1, met.append)
 
         deadlines.set("first", 1, first)
-        deadlines.set("second", 1, lambda: met.append("second"))
+        deadlines.set("second", 1, met.append)
     assert met == ["first", "third"]
 
 
 async def test_without_deadlines_there_is_no_task_and_with_many_there_is_one(autojump_clock):
     async with trio.open_nursery() as nursery:
-        deadlines = Deadlines(nursery)
+        deadlines: Deadlines[Any] = Deadlines(nursery)
         assert not nursery.child_tasks
         for key in range(10):
-            deadlines.set(key, 10, lambda: None)
+            deadlines.set(key, 10, lambda _: None)
         assert len(nursery.child_tasks) == 1
 
 
 async def test_what_was_cleared_is_not_done(autojump_clock):
     met: list[str] = []
     async with trio.open_nursery() as nursery:
-        deadlines = Deadlines(nursery)
-        deadlines.set("a", 1, lambda: met.append("a"))
+        deadlines: Deadlines[Any] = Deadlines(nursery)
+        deadlines.set("a", 1, met.append)
         deadlines.clear()
     assert met == []

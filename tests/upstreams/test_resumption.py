@@ -177,6 +177,7 @@ async def test_a_server_that_does_not_resume_fails_the_call(autojump_clock, stat
         error = await w.failure(1)
         assert "without the response" in str(error)
         assert str(status) in str(error)
+        assert len(w.server.calls("tools/call")) == 1
         w.send(id=2, method="tools/list")
         await w.answer(2)
 

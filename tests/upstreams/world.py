@@ -26,6 +26,7 @@ from mcpctld.logs import FieldLogger
 from mcpctld.model import MiB, Server, ServerSpec
 from mcpctld.protocols.jsonrpc import Batch, Message, parse
 from mcpctld.upstreams import Context, Upstream, make_upstream
+from mcpctld.upstreams.streamable_http import StreamableHttp
 from sessions.client import INITIALIZE, Journal, journal, same
 
 LONG_S = 7200.0
@@ -210,6 +211,7 @@ async def world(
                     yield made
                     with trio.fail_after(60):
                         await made.upstream.aclose()
+                    nothing_kept(made.upstream)
                 finally:
                     made.running.cancel()
                 with trio.fail_after(
@@ -220,6 +222,14 @@ async def world(
                         await trio.sleep(0.01)
                 outer.cancel_scope.cancel()
     assert not [record for record in log.records if record.exc_info]
+
+
+def nothing_kept(upstream: Upstream) -> None:
+    """What is over must be forgotten: it holds its whole message."""
+    inner = getattr(upstream, "_inner", upstream)
+    if isinstance(inner, StreamableHttp):
+        assert inner._posts == {}
+        assert inner._open == set()
 
 
 async def _live(

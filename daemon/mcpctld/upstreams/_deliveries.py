@@ -1,7 +1,6 @@
 """POSTs of messages whose answers come elsewhere: HTTP+SSE and the fly wrapper."""
 
 from collections.abc import Callable, Hashable
-from functools import partial
 
 from mcpctld.drivers.http.connection import Exchange
 from mcpctld.errors import McpctlError
@@ -42,7 +41,7 @@ class Deliveries:
         self._bound_s = bound_s
         self._prefix = prefix
         self._suffix = suffix
-        self._deadlines = Deadlines(context.nursery)
+        self._deadlines: Deadlines[_Delivery] = Deadlines(context.nursery)
         self._open: set[_Delivery] = set()
         self._endpoint: Endpoint | None = None
         self._headers: tuple[Header, ...] = ()
@@ -91,7 +90,7 @@ class Deliveries:
         self._open.add(delivery)
         if self._goes_first(message):
             self.lane.hold(delivery)
-            self._deadlines.set(delivery, self._bound_s, partial(self._overdue, delivery))
+            self._deadlines.set(delivery, self._bound_s, self._overdue)
         delivery.submit(self._headers, self._prefix + message.raw + self._suffix)
         self._prefix = b""
 

@@ -88,6 +88,7 @@ class Post:
         self.pending: dict[Hashable, bytes] = {
             id_key(part.id): part.id for part in requests_in(message)
         }
+        self.keys = tuple(self.pending)
         self.is_request = bool(self.pending)
         self.exchange: Exchange | None = None
         self.url = ""
@@ -97,12 +98,14 @@ class Post:
         """The session in which it was sent."""
         self.counted = False
         """Its bytes are not waited for any more."""
+        self.cancelled = False
+        """The client does not wait for it any more."""
         self.renewed = False
         """It was sent again, in a session made anew."""
         self.accepted = False
         self.trouble: McpctlError | None = None
         """Why its stream has to be taken up again."""
-        self._events = SseReader(owner.max_message_bytes)
+        self._events: SseReader | None = None
         self._attempts = 0
         self._resumed_at: str | None = None
         self._began = 0.0
@@ -132,16 +135,15 @@ class Post:
         if 200 <= head.status < 300:
             self.accepted = True
             self._streaming = media_type(head) == "text/event-stream"
-            self._began = trio.current_time()
             self._owner.accepted(self, head)
-            if self._streaming and not self.pending:
-                self._owner.lingers(self)
+        if self._streaming:
+            self._begin_events()
 
     def on_data(self, data: bytes) -> None:
         """Keep a piece of a body, or read events."""
-        if self._streaming:
+        if self._streaming and self._events is not None:
             self._events.receive_data(data)
-            self._read_events()
+            self._read_events(self._events)
             return
         self._size += len(data)
         if self._size <= (self._owner.max_message_bytes if self._succeeded else MAX_ERROR_BODY):
@@ -179,9 +181,19 @@ class Post:
         else:
             self._refuse()
 
-    def _read_events(self) -> None:
+    def _begin_events(self) -> None:
+        """A new reader, which goes on counting where an earlier one ended."""
+        before, self._events = self._events, SseReader(self._owner.max_message_bytes)
+        if before is not None:
+            self._events.last_event_id = before.last_event_id
+            self._events.retry_ms = before.retry_ms
+        self._began = trio.current_time()
+        if not self.pending:
+            self._owner.lingers(self)
+
+    def _read_events(self, events: SseReader) -> None:
         waited = bool(self.pending)
-        while (event := self._events.next_event()) is not None:
+        while (event := events.next_event()) is not None:
             match event:
                 case SseEvent(type="message", data=data):
                     self._deliver(data)
@@ -272,30 +284,29 @@ class Post:
 
     def can_resume(self) -> bool:
         """Whether the server numbers its events, and one of the last attempts has brought something."""
-        newest = header_text(self._events.last_event_id)
+        newest = self._last_event_id
         lived = self.accepted and trio.current_time() - self._began > LIVED_S
         if newest != self._resumed_at or lived:
             self._attempts = 0
         return newest is not None and self._attempts < MAX_RESUMPTIONS
 
+    @property
+    def _last_event_id(self) -> str | None:
+        return header_text(self._events.last_event_id) if self._events is not None else None
+
     def retry_s(self) -> float:
         """How long to wait before the next attempt: what the server asked for; longer when it brings nothing."""
-        if self._events.retry_ms is None:
+        asked_ms = self._events.retry_ms if self._events is not None else None
+        if asked_ms is None:
             return FIRST_RETRY_S * 2.0**self._attempts
-        asked = max(self._events.retry_ms / 1000, SHORTEST_RETRY_S)
-        return (
-            asked if not self._attempts else max(asked, FIRST_RETRY_S * 2.0 ** (self._attempts - 1))
-        )
+        asked = max(asked_ms / 1000, SHORTEST_RETRY_S)
+        grown = FIRST_RETRY_S * 2.0 ** (self._attempts - 1) if self._attempts else 0.0
+        return max(asked, grown)
 
-    def resume(self, trouble: McpctlError) -> str:
-        """Get ready for the rest of the stream: the value for `Last-Event-ID`."""
-        last, retry_ms = self._events.last_event_id, self._events.retry_ms
-        carried = header_text(last)
-        assert carried is not None
-        self._events = SseReader(self._owner.max_message_bytes)
-        self._events.last_event_id, self._events.retry_ms = last, retry_ms
-        self.trouble = trouble
-        self._resumed_at = carried
+    def resume(self) -> str:
+        """Get ready for the rest of the stream: the value for `Last-Event-ID`. Only if `can_resume`."""
+        self._resumed_at = self._last_event_id
+        assert self._resumed_at is not None
         self._attempts += 1
         self._head, self._streaming, self.accepted = None, False, False
-        return carried
+        return self._resumed_at

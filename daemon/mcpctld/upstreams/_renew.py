@@ -73,9 +73,10 @@ class Renewal:
 
     def takes(self, post: Post, refusal: Refusal) -> bool:
         """Whether the refusal means that the session is lost; then the POST is sent again when there is a new one."""
-        if self._initialize is None or post.session_id is None or post.renewed or not post.pending:
+        if self._initialize is None or post.session_id is None or not post.pending:
             return False
-        if not _is_session_loss(refusal):
+        # With trouble, an answer had begun: what was done must not be done twice.
+        if post.renewed or post.trouble is not None or not _is_session_loss(refusal):
             return False
         post.renewed = True
         if self._running:

@@ -40,8 +40,10 @@ class _Attempt(StreamableHttp):
         if not self._auto.suspects(post, refusal):
             super().refused(post, refusal)
 
-    def refuse_after_all(self, post: Post, refusal: Refusal) -> None:
-        """It is no other transport."""
+    def refuse_after_all(self, message: Message, refusal: Refusal) -> None:
+        """It is no other transport: this is the answer to a message that another attempt has sent."""
+        post = Post(self, message)
+        post.counted = True
         super().refused(post, refusal)
 
 
@@ -134,7 +136,7 @@ class Auto(Upstream):
         self._doubt = None
         unsent = self._inner.surrender()
         self._inner = attempt = _Attempt(self.context, self)
-        attempt.refuse_after_all(Post(attempt, message), refusal)
+        attempt.refuse_after_all(message, refusal)
         for later in unsent:
             if later is not message:
                 attempt.send(later)

@@ -155,12 +155,17 @@ class FlyWrap(Upstream):
         await self._posts.load.wait_room()
 
     def surrender(self) -> list[Message | Batch]:
-        """Stop at once; what was not sent."""
-        return self._posts.close()
+        """Stop at once; what was not sent. The rest has failed."""
+        unsent = self._posts.queued_ids()
+        queued = self._posts.close()
+        for key, id in list(self._in_flight.items()):
+            if key not in unsent:
+                self._fail(id, Unreachable("the session with the server has ended"))
+        return queued
 
     async def aclose(self) -> None:
         """Nothing is said; the process goes on living in its machine."""
-        self._posts.close()
+        self.surrender()
         await trio.lowlevel.checkpoint()
 
 

@@ -8,7 +8,6 @@ can be taken up again (`Last-Event-ID`). From 2026-07-28 on there is none of it:
 """
 
 from collections.abc import Hashable
-from functools import partial
 
 import trio
 
@@ -65,7 +64,7 @@ class StreamableHttp(Upstream):
         self.version: str | None = None
         self.lane = Lane(self._post)
         self._load = Load(context.max_message_bytes)
-        self._deadlines = Deadlines(context.nursery)
+        self._deadlines: Deadlines[Post] = Deadlines(context.nursery)
         self._renewal = Renewal(self)
         self._posts: dict[Hashable, Post] = {}
         self._open: set[Post] = set()
@@ -108,7 +107,7 @@ class StreamableHttp(Upstream):
         if not post.is_request or post.method == "initialize":
             self.lane.hold(post)
         if not post.is_request:
-            self._deadlines.set(post, ORDER_BOUND_S, partial(self._not_accepted, post))
+            self._deadlines.set(post, ORDER_BOUND_S, self._not_accepted)
         self._open.add(post)
         self.submit(post)
 
@@ -152,7 +151,8 @@ class StreamableHttp(Upstream):
         if post.modern:  # there, closing the stream is the cancellation
             self._give_up(post)
             return True
-        self._deadlines.set(post, LINGER_S, partial(self._give_up, post))
+        post.cancelled = True
+        self._deadlines.set(post, LINGER_S, self._give_up)
         return False
 
     def forget(self, id: bytes) -> None:
@@ -175,7 +175,7 @@ class StreamableHttp(Upstream):
         self._lighten(post)
         self._deadlines.drop(post)
         self._open.discard(post)
-        for key in post.pending:
+        for key in post.keys:
             if self._posts.get(key) is post:
                 del self._posts[key]
         post.pending = {}
@@ -222,7 +222,7 @@ class StreamableHttp(Upstream):
 
     def lingers(self, post: Post) -> None:
         """Close the stream if the server does not end it soon."""
-        self._deadlines.set(post, LINGER_S, partial(self._give_up, post))
+        self._deadlines.set(post, LINGER_S, self._give_up)
 
     def refused(self, post: Post, refusal: Refusal) -> None:
         """Follow a redirect, make a lost session anew, relay a JSON-RPC error, or explain."""
@@ -253,8 +253,9 @@ class StreamableHttp(Upstream):
 
     def broke(self, post: Post, error: McpctlError) -> None:
         """Take the stream up again where it broke, if the server numbers its events; else the requests have failed."""
-        if post.pending and not post.modern and post.can_resume():
-            self._deadlines.set(post, post.retry_s(), partial(self._resume, post, error))
+        if post.pending and not post.modern and not post.cancelled and post.can_resume():
+            post.trouble = error
+            self._deadlines.set(post, post.retry_s(), self._resume)
             return
         if not post.is_request:
             extra = {"error": str(error), "method": post.method}
@@ -262,11 +263,11 @@ class StreamableHttp(Upstream):
         post.fail(error)
         self.finished(post)
 
-    def _resume(self, post: Post, error: McpctlError) -> None:
+    def _resume(self, post: Post) -> None:
         """Ask for the rest of a stream (2025-11-25, "Resumability and Redelivery"): always by GET, after `retry`."""
         headers = (
             ("Accept", "text/event-stream"),
-            ("Last-Event-ID", post.resume(error)),
+            ("Last-Event-ID", post.resume()),
             *self.session_headers(),
         )
         post.exchange = self.endpoint.submit("GET", headers, None, post, repeatable=True)
