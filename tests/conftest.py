@@ -1,6 +1,7 @@
 """Fixtures of all tests, and the rule that a test skipped in CI is a failure unless listed."""
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,12 @@ sys.path.insert(0, str(Path(__file__).parent))
 from harness import Home
 
 ALLOWED_SKIPS = Path(__file__).parent / "allowed_skips.txt"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """A run in the background of a script inherits an ignored SIGINT, and every process of a test with it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

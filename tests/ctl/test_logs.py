@@ -1,5 +1,6 @@
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -93,5 +94,8 @@ def test_follow_goes_on_through_rotation_and_loses_nothing(places):
         expect("first of the new")
         write(record("a"))  # cut and written anew: shorter than what was read
         expect("a")
-        process.send_signal(2)
-        assert process.wait(10) == 130
+        process.send_signal(signal.SIGINT)
+        try:
+            assert process.wait(10) == 130
+        finally:
+            process.kill()

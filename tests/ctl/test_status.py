@@ -1,5 +1,6 @@
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -113,8 +114,11 @@ def test_watch_draws_again_when_something_happens_and_ends_quietly(daemon):
     daemon.events = [{"type": "session.opened", "at": 1.0, "data": {}}]
     with watching("--json") as process:
         first, second = process.stdout.readline(), process.stdout.readline()
-        process.send_signal(2)
-        assert process.wait(10) == 130
+        process.send_signal(signal.SIGINT)
+        try:
+            assert process.wait(10) == 130
+        finally:
+            process.kill()
         assert process.stderr.read() == ""
     assert json.loads(first)["daemon"]["pid"] == json.loads(second)["daemon"]["pid"]
 
