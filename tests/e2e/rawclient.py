@@ -92,10 +92,11 @@ class RawClient:
         return await self.ask(ident, "tools/call", {"name": tool, "arguments": arguments})
 
     async def initialize(self, version: str = LATEST, **capabilities: Any) -> dict[str, Any]:
-        """The handshake of the revisions before 2026-07-28; the answer."""
+        """The handshake of the revisions before 2026-07-28, if the server takes it; the answer."""
         params = {"protocolVersion": version, "capabilities": capabilities, "clientInfo": CLIENT}
         answer = await self.ask("init", "initialize", params)
-        await self.notify("notifications/initialized")
+        if "result" in answer:
+            await self.notify("notifications/initialized")
         return answer
 
     async def _until(self, wanted: Any) -> dict[str, Any]:
