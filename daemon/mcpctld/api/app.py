@@ -7,9 +7,14 @@ from typing import Any, cast
 
 import msgspec
 import trio
-from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, ASGISendEvent, HTTPScope
+from hypercorn.typing import (
+    ASGIReceiveCallable,
+    ASGIReceiveEvent,
+    ASGISendCallable,
+    ASGISendEvent,
+    HTTPScope,
+)
 from quart import Quart, Request, request
-from quart.asgi import ASGIHTTPConnection
 from quart.wrappers import Response
 from quart_trio import QuartTrio
 from quart_trio.asgi import TrioASGIHTTPConnection
@@ -71,10 +76,15 @@ class ControlConnection(TrioASGIHTTPConnection):
     async def handle_messages(  # type: ignore[override]
         self, nursery: trio.Nursery, request: Request, receive: ASGIReceiveCallable
     ) -> None:
-        """Feed the body to the request, and cancel it when its client leaves."""
-        await ASGIHTTPConnection.handle_messages(self, request, receive)
-        if not self._complete:
-            nursery.cancel_scope.cancel()
+        """Feed the body to the request, and cancel it when its client leaves before the end."""
+
+        async def listen() -> ASGIReceiveEvent:
+            message = await receive()
+            if message["type"] == "http.disconnect" and self._complete:
+                await trio.sleep_forever()  # until the request's nursery ends with its answer
+            return message
+
+        await super().handle_messages(nursery, request, listen)
 
 
 class ControlApp(QuartTrio):
