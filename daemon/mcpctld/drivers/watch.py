@@ -17,11 +17,11 @@ import trio
 if TYPE_CHECKING:
     from watchfiles._rust_notify import RustNotify
 
-_STEP_MS = 500
+_STEP_MS = 1500
 """How long a burst of events must rest; an idle watcher wakes in this rhythm, hence its cost."""
-_DEBOUNCE_MS = 1600
+_DEBOUNCE_MS = 3000
 """How long a burst that does not rest is collected at most."""
-_LOOK_MS = 5000
+_LOOK_MS = 9000
 """How often fingerprints are compared when no event comes."""
 _RETRY_S = (0.5, 1.0, 2.0, 5.0)
 """The waits before watching again after the folder was lost; the last one repeats."""
@@ -48,7 +48,7 @@ async def watch_folder(
 
     Changes are seen from the call on. The folder may be absent, vanish and come back. A `notify`
     that fails is logged, and called again at the next change. Cancelling ends this at once; its
-    helper thread follows within half a second.
+    helper thread follows within two seconds.
     """
     watch = _Watch(os.fspath(path), notify)
     watcher = await watch.arm()
