@@ -37,7 +37,7 @@ usage: mcpctl proxy (--url URL | -a APP) [--bearer-token TOKEN] [-u USER -p PASS
   --sse, --stream      the server speaks HTTP+SSE, or Streamable HTTP; without either it is found out
   -i, --inspector      open the MCP Inspector on it (needs npx)
   --bearer-token T, -u/--user U, -p/--password P, --instance MACHINE, --timeout SECONDS: as for attach
-  -b, --bind-addr A, --ping: taken and not needed; the daemon listens nowhere and keeps connections warm itself
+  -b, --bind-addr A, --ping: taken and do nothing; the daemon listens nowhere and sends no pings
 """
 
 VALUED = {

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mcpctl import cli, wire
+from mcpctl import attach_flags, cli, wire
 from mcpctl.commands import servers
 
 DOCS = Path(__file__).parent.parent.parent / "docs" / "cli.md"
@@ -68,5 +68,7 @@ def test_every_transport_is_named():
 
 def test_no_flag_of_the_documentation_is_invented():
     known = {flag for parser in TREE.values() for flag in parser._option_string_actions}
+    # Not argparse's: these stand on the way of every attach.
+    known |= {*attach_flags.VALUED, *attach_flags.PROXY_VALUED, *attach_flags.PROXY_SWITCHES}
     text = re.sub(r"^```.*?^```", "", DOCS.read_text(), flags=re.MULTILINE | re.DOTALL)
     assert set(re.findall(r"`(--?[a-z][a-z-]*)", text)) <= known
