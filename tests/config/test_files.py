@@ -1,5 +1,6 @@
 """Files written whole or not at all."""
 
+import contextlib
 import os
 import resource
 
@@ -10,13 +11,18 @@ from mcpctld.config.places import check_name, make_private_folder
 from mcpctld.errors import Denied, UserError
 
 
-@pytest.fixture
+@contextlib.contextmanager
 def no_space():
-    """Let no file grow beyond 4 KiB: writes fail as on a full disk, half way through."""
+    """Let no file grow beyond 4 KiB: writes fail as on a full disk, half way through.
+
+    Only around the write itself: the limit holds for pytest's own output too, where that is a file.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.fixture
@@ -36,10 +42,10 @@ def test_a_private_file_is_0600_whatever_the_umask(tmp_path, umask, mask):
     assert os.listdir(tmp_path) == ["file"]
 
 
-def test_a_full_disk_is_told_and_leaves_the_old_file(tmp_path, no_space):
+def test_a_full_disk_is_told_and_leaves_the_old_file(tmp_path):
     path = str(tmp_path / "file")
     write_private(path, b"old")
-    with pytest.raises(UserError, match=r"cannot write .*: .*; nothing was changed"):
+    with no_space(), pytest.raises(UserError, match=r"cannot write .*; nothing was changed"):
         write_private(path, b"x" * 10_000)
     assert read_regular(path).data == b"old"
     assert os.listdir(tmp_path) == ["file"]
