@@ -50,8 +50,8 @@ def main(argv: list[str]) -> int:
         if hasattr(stream, "reconfigure"):  # text of servers may hold anything
             stream.reconfigure(errors="backslashreplace")
     try:
-        code = run(argv)
-        sys.stdout.flush()
+        code = _run(argv)
+        sys.stdout.flush()  # here, where a reader that has left is no error
         return code
     except CtlError as exc:
         return _fail(str(exc), exc.exit_code)
@@ -70,6 +70,13 @@ def main(argv: list[str]) -> int:
             raise
         what = f"bug: {type(exc).__name__}: {exc} (MCPCTL_DEBUG=1 shows where)"
         return _fail(what, wire.exit_code("internal"))
+
+
+def _run(argv: list[str]) -> int:
+    try:
+        return run(argv)
+    except SystemExit as exc:  # argparse has printed its help, or what is wrong
+        return exc.code if isinstance(exc.code, int) else 0
 
 
 def run(argv: list[str]) -> int:
