@@ -6,6 +6,7 @@ McpctlError
 ├── Conflict        it exists already, or is held by another                   conflict
 ├── Denied          not allowed, or credentials are wanted                     denied
 ├── Unreachable     the network or the process is gone                         unreachable
+│   └── SessionLost     the server does not know the session any more          unreachable
 ├── TimedOut        no answer within the bound                                 timeout
 ├── PeerError       the other side broke the protocol                          peer
 └── InternalError   a bug of ours                                              internal
@@ -18,6 +19,9 @@ class McpctlError(Exception):
     """The root; never raised itself."""
 
     kind = "internal"
+
+    unprocessed = False
+    """The server has provably not acted on the request that failed with this: it may be made again."""
 
     @property
     def message(self) -> str:
@@ -53,6 +57,12 @@ class Unreachable(McpctlError):
     """The network, or a process, is gone."""
 
     kind = "unreachable"
+
+
+class SessionLost(Unreachable):
+    """The server does not know the session any more; whatever was asked in it can be asked in a new one."""
+
+    unprocessed = True
 
 
 class TimedOut(McpctlError):

@@ -21,6 +21,7 @@ from mcpctld.drivers.http.client import HttpClient
 from mcpctld.drivers.watch import watch_folder
 from mcpctld.logs import open_log
 from mcpctld.sessions.agent import Agent, describe_daemon
+from mcpctld.sessions.commons import Commons
 from mcpctld.tunnels.origin import open_origin
 
 WANTED_FILES = 65536
@@ -58,7 +59,7 @@ async def serve(listeners: dict[str, socket.socket], info: shapes.DaemonInfo) ->
         store = ServerStore(wire.config_dir())
         secrets = SecretStore(wire.state_dir())
         http = HttpClient(nursery, open_origin, lambda: store.settings.max_connections_per_origin)
-        agent = Agent(store, secrets, http, info)
+        agent = Agent(store, secrets, http, Commons(nursery), info)
         await secrets.open()
         await agent.reload()
         nursery.start_soon(stop_on_signal, agent)

@@ -25,7 +25,7 @@ from mcpctld.sessions.events import EventBus
 from mcpctld.sessions.figures import Recorder
 from mcpctld.sessions.session import Services, Session
 from mcpctld.tunnels.origin import open_origin
-from mcpctld.upstreams import Context, Upstream, make_upstream
+from mcpctld.upstreams import Context, Facts, Shared, Upstream, make_upstream
 
 BOUND_S = 20.0
 """The longest that anything here is waited for: a test that needs it has failed."""
@@ -194,7 +194,7 @@ async def attached(
     *,
     make: Callable[[Context], Upstream] = make_upstream,
     max_message_bytes: int = 64 * MiB,
-    verdicts: dict[str, str] | None = None,
+    facts: Facts | None = None,
     fields: list[tuple[str, str]] | None = None,
 ) -> AsyncIterator[Attachment]:
     """A session and its client. At the end of the block the session is ended; no descriptor may stay open."""
@@ -204,7 +204,7 @@ async def attached(
         http = HttpClient(nursery, open_origin, lambda: 512)
         events = EventBus()
         services = Services(
-            http, events, {} if verdicts is None else verdicts, max_message_bytes, make
+            http, events, Shared("key", nursery, facts or Facts()), max_message_bytes, make
         )
         control = trio.socket.from_stdlib_socket(handles.theirs)
         given = Attached(control, handles.fds, fields or [])

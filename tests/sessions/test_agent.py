@@ -26,6 +26,7 @@ from mcpctld.errors import NotFound
 from mcpctld.protocols.jsonrpc import Batch, Message
 from mcpctld.sessions import agent as agent_module
 from mcpctld.sessions.agent import Agent, describe_daemon
+from mcpctld.sessions.commons import Commons
 from mcpctld.tunnels.origin import open_origin
 from mcpctld.upstreams import stdio
 from sessions.client import Client, bounded, error_of, journal, make_handles
@@ -49,7 +50,7 @@ class Daemon:
         self.secrets = SecretStore(str(folder / "state"), "file")
         self.http = HttpClient(nursery, open_origin, lambda: 512)
         info = describe_daemon("self", str(folder / "log"))
-        self.agent = Agent(self.store, self.secrets, self.http, info)
+        self.agent = Agent(self.store, self.secrets, self.http, Commons(nursery), info)
         self.accepting = trio.CancelScope()
         self.path = str(folder / "attach.sock")
         self.clients: list[Client] = []
@@ -493,15 +494,12 @@ async def test_the_status_is_what_the_shapes_say(daemon: Daemon):
 
 
 @bounded
-async def test_a_change_of_the_servers_is_told_and_detections_begin_anew(daemon: Daemon):
-    daemon.agent._verdicts["http://x/"] = "fly-wrap"
+async def test_a_change_of_the_servers_is_told(daemon: Daemon):
     with daemon.agent.events.subscribe() as events:
         await daemon.agent.refresh()  # nothing has changed
-        assert daemon.agent._verdicts
         daemon.add("other", **LOCAL)
         daemon.add("broken", nonsense=True)
         await daemon.agent.refresh()
-        assert not daemon.agent._verdicts
         seen = [await events.receive() for _ in range(2)]
     assert {event["type"] for event in seen} == {"config.error", "servers.changed"}
     (changed,) = [event for event in seen if event["type"] == "servers.changed"]

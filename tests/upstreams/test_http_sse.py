@@ -294,7 +294,7 @@ async def test_a_client_that_lags_behind_holds_the_stream_back(autojump_clock):
         async def flood(exchange: Exchange) -> None:
             await exchange.answer(202)
             assert sse.stream is not None
-            w.ears.full = True
+            w.ears.client_full = True
             for _ in range(1000):
                 await sse.stream.event({"jsonrpc": "2.0", "method": "n", "x": "y" * 10_000})
             await sse.reply(1)

@@ -440,7 +440,7 @@ async def test_the_client_that_lags_behind_holds_the_stream_back(autojump_clock)
             await exchange.event_reply({})
             await exchange.end()
 
-        w.ears.full = True
+        w.ears.client_full = True
         w.send(id=1, method="tools/call")
         await w.server.wait_for("tools/call")
         await trio.sleep(1)

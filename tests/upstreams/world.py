@@ -25,7 +25,7 @@ from mcpctld.errors import McpctlError, Unreachable
 from mcpctld.logs import FieldLogger
 from mcpctld.model import MiB, Server, ServerSpec
 from mcpctld.protocols.jsonrpc import Batch, Message, parse
-from mcpctld.upstreams import Context, Upstream, make_upstream
+from mcpctld.upstreams import Context, Facts, Shared, Upstream, make_upstream
 from mcpctld.upstreams.streamable_http import StreamableHttp
 from sessions.client import INITIALIZE, Journal, journal, same
 
@@ -39,7 +39,7 @@ class Ears:
     def __init__(self) -> None:
         self.lines: list[bytes] = []
         self.failures: list[tuple[Any, McpctlError]] = []
-        self.full = False
+        self.client_full = False
         self.heard = trio.Event()
 
     def deliver(self, message: Message | Batch) -> None:
@@ -52,16 +52,19 @@ class Ears:
         self.failures.append((json.loads(id), error))
         self._wake()
 
+    def evidence(self, request: Message, status: int, error: Message | None) -> bool:
+        return False
+
     def stderr(self, data: bytes) -> None:
         raise AssertionError("no process is involved")
 
-    async def wait_room(self) -> None:
-        while self.full:
+    async def wait_client(self) -> None:
+        while self.client_full:
             await self.heard.wait()
 
     def read_on(self) -> None:
         """Take more again."""
-        self.full = False
+        self.client_full = False
         self._wake()
 
     def _wake(self) -> None:
@@ -86,7 +89,13 @@ class World:
         self.over = trio.Event()
         self.upstream: Upstream
         self.http: HttpClient
-        self.verdicts: dict[str, str]
+        self.shared: Shared
+
+    @property
+    def verdicts(self) -> dict[str, str]:
+        """What was found out about the transport, by URL."""
+        found = self.shared.facts.transport
+        return {self.server.url: found} if found else {}
 
     def send(self, **message: Any) -> None:
         """A message of the client."""
@@ -202,10 +211,11 @@ async def world(
     with journal() as log:
         made = World(server, log)
         made.up = reachable
-        made.verdicts = {} if verdicts is None else verdicts
         described = ServerSpec(**{"url": server.url, "transport": transport, **spec})
+        known = Facts((verdicts or {}).get(described.url or ""))
         with trio.fail_after(LONG_S):
             async with trio.open_nursery() as outer:
+                made.shared = Shared("key", outer, known)
                 await _live(made, outer, described, max_message_bytes)
                 try:
                     yield made
@@ -221,6 +231,8 @@ async def world(
                         made.http.close_idle()
                         await trio.sleep(0.01)
                 outer.cancel_scope.cancel()
+    if verdicts is not None and known.transport:
+        verdicts[described.url or ""] = known.transport
     assert not [record for record in log.records if record.exc_info]
 
 
@@ -252,7 +264,7 @@ async def _live(
         downstream=made.ears,
         http=made.http,
         nursery=inside,
-        verdicts=made.verdicts,
+        shared=made.shared,
         max_message_bytes=max_message_bytes,
         log=_adapter(),
     )

@@ -17,6 +17,7 @@ from mcpctld.errors import Conflict, InternalError, McpctlError, NotFound, PeerE
 from mcpctld.logs import set_level
 from mcpctld.model import Server
 from mcpctld.sessions.attached import Attached, receive
+from mcpctld.sessions.commons import Commons
 from mcpctld.sessions.events import EventBus
 from mcpctld.sessions.figures import Recorder
 from mcpctld.sessions.session import Ending, Services, Session
@@ -32,14 +33,19 @@ class Agent:
     """All sessions, and the state that they share. Implements `mcpctld.api.engine.Engine`."""
 
     def __init__(
-        self, store: ServerStore, secrets: SecretStore, http: HttpClient, info: shapes.DaemonInfo
+        self,
+        store: ServerStore,
+        secrets: SecretStore,
+        http: HttpClient,
+        commons: Commons,
+        info: shapes.DaemonInfo,
     ) -> None:
         self.events = EventBus()
         self.draining = False
         self._store = store
         self._secrets = secrets
         self._info = info
-        self._verdicts: dict[str, str] = {}
+        self._commons = commons
         self._http = http
         self._sessions: dict[str, Session] = {}
         self._recorders: dict[str, Recorder] = defaultdict(Recorder)
@@ -119,7 +125,10 @@ class Agent:
         spec = await fill(server, self._secrets)
         self._check_room()  # again: that may have taken a while, and from here on nothing waits
         services = Services(
-            self._http, self.events, self._verdicts, self._store.settings.max_message_bytes
+            self._http,
+            self.events,
+            self._commons.of(server, spec),
+            self._store.settings.max_message_bytes,
         )
         recorder = self._recorders[server.name]
         return Session(f"s{next(self._numbers)}", server, spec, attached, services, recorder)
@@ -184,7 +193,8 @@ class Agent:
             self.events.publish(
                 "servers.changed", {key: list(value) for key, value in names.items()}
             )
-            self._verdicts.clear()
+            for name in (*changed.changed, *changed.removed):
+                self._commons.forget(name)
         return {"servers": list(self._store.servers), "config_errors": self._store.errors}
 
     async def refresh(self) -> None:
@@ -228,13 +238,14 @@ class Agent:
     def _describe(self, server: Server, sessions: list[shapes.SessionInfo]) -> shapes.ServerInfo:
         spec = server.spec
         recorder = self._recorders[server.name]
+        shared = self._commons.named(server.name)
         return {
             "name": server.name,
             "kind": server.kind,
             "url": spec.url,
             "command": spec.command,
             "transport": "stdio" if spec.command else spec.transport,
-            "detected": self._verdicts.get(spec.url or ""),
+            "detected": shared.facts.transport if shared is not None else None,
             "instance": spec.instance,
             "file": server.file or "",
             "secrets": secret_names(spec),

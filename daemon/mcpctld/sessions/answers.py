@@ -54,16 +54,20 @@ class Answers:
         if self._end(id, error):
             self._profile.note(error)
 
+    def evidence(self, request: Message, status: int, error: Message | None) -> bool:
+        """Nothing is left to be done about it here."""
+        return False
+
     def stderr(self, data: bytes) -> None:
         """Pass on what the server's process said."""
         self._stderr.write(data)
 
     @property
-    def full(self) -> bool:
+    def client_full(self) -> bool:
         """True when the client does not read what it is sent."""
         return self._io.buffered > ROOM
 
-    async def wait_room(self) -> None:
+    async def wait_client(self) -> None:
         """Wait until the client has read on."""
         await self._io.wait_room()
 

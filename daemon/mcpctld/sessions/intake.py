@@ -62,10 +62,10 @@ class Intake:
     @property
     def _must_wait(self) -> bool:
         """Who does not read our answers need not be read, either."""
-        return self._upstream.full or self._answers.full or len(self._calls) > MAX_IN_FLIGHT
+        return self._upstream.full or self._answers.client_full or len(self._calls) > MAX_IN_FLIGHT
 
     async def _wait_room(self) -> None:
-        await self._answers.wait_room()
+        await self._answers.wait_client()
         await self._upstream.wait_room()
         await self._calls.wait_at_most(MAX_IN_FLIGHT)
 

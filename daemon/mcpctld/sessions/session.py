@@ -26,7 +26,7 @@ from mcpctld.sessions.events import EventBus
 from mcpctld.sessions.figures import Recorder
 from mcpctld.sessions.intake import Intake
 from mcpctld.sessions.profile import Profile
-from mcpctld.upstreams import Context, Upstream, make_upstream
+from mcpctld.upstreams import Context, Shared, Upstream, make_upstream
 
 END_OF_INPUT_GRACE_S = 30.0
 """How long calls in flight may take after the client closed our stdin: `printf … | mcpctl attach NAME` is answered."""
@@ -59,7 +59,7 @@ class Services:
 
     http: HttpClient
     events: EventBus
-    verdicts: dict[str, str]
+    shared: Shared
     max_message_bytes: int
     make_upstream: Callable[[Context], Upstream] = make_upstream
 
@@ -144,7 +144,7 @@ class Session:
             downstream=self._answers,
             http=self._services.http,
             nursery=nursery,
-            verdicts=self._services.verdicts,
+            shared=self._services.shared,
             max_message_bytes=self._services.max_message_bytes,
             log=self.profile.log,
         )

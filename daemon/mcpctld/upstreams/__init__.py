@@ -9,6 +9,7 @@ import importlib
 import pkgutil
 
 from mcpctld.upstreams._base import Context, Downstream, Upstream
+from mcpctld.upstreams._shared import Facts, Shared
 
 
 @functools.cache
@@ -27,4 +28,4 @@ def make_upstream(context: Context) -> Upstream:
     return upstreams()[name](context)
 
 
-__all__ = ["Context", "Downstream", "Upstream", "make_upstream", "upstreams"]
+__all__ = ["Context", "Downstream", "Facts", "Shared", "Upstream", "make_upstream", "upstreams"]

@@ -11,6 +11,7 @@ from mcpctld.drivers.http.client import HttpClient
 from mcpctld.errors import McpctlError, PeerError
 from mcpctld.model import Server, ServerSpec
 from mcpctld.protocols.jsonrpc import Batch, Message
+from mcpctld.upstreams._shared import Shared
 
 
 class Downstream(Protocol):
@@ -22,14 +23,20 @@ class Downstream(Protocol):
     def fail(self, id: bytes, error: McpctlError) -> None:
         """Answer the client's request `id` (raw JSON) with an error of ours; nothing if it was answered already."""
 
+    def evidence(self, request: Message, status: int, error: Message | None) -> bool:
+        """A request was refused with an HTTP status, and maybe a JSON-RPC error in the body.
+
+        True when that is dealt with: then the request is not answered by the transport.
+        """
+
     def stderr(self, data: bytes) -> None:
         """Something the server's process said."""
 
     @property
-    def full(self) -> bool:
-        """True when the client lags behind; then await `wait_room` before reading more."""
+    def client_full(self) -> bool:
+        """True when the client lags behind; then await `wait_client` before reading more."""
 
-    async def wait_room(self) -> None:
+    async def wait_client(self) -> None:
         """Wait until the client has caught up."""
 
 
@@ -42,8 +49,7 @@ class Context:
     downstream: Downstream
     http: HttpClient
     nursery: trio.Nursery
-    verdicts: dict[str, str]
-    """What `auto` found out earlier: the transport by URL."""
+    shared: Shared
     max_message_bytes: int
     log: logging.LoggerAdapter[logging.Logger]
 

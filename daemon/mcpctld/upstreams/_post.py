@@ -120,11 +120,11 @@ class Post:
     @property
     def full(self) -> bool:
         """True when the client lags behind."""
-        return self._owner.downstream.full
+        return self._owner.downstream.client_full
 
     async def wait_room(self) -> None:
         """Wait until the client has caught up."""
-        await self._owner.downstream.wait_room()
+        await self._owner.downstream.wait_client()
 
     def on_head(self, head: Head) -> None:
         """Choose how to read the body."""

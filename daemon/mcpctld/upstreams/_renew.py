@@ -250,15 +250,19 @@ class Aside:
         """An answer that could not be read."""
         self._fail(error)
 
+    def evidence(self, request: Message, status: int, error: Message | None) -> bool:
+        """The era of the server is known."""
+        return False
+
     def stderr(self, data: bytes) -> None:
         """Never called: HTTP has no such thing."""
         raise NotImplementedError
 
     @property
-    def full(self) -> bool:
+    def client_full(self) -> bool:
         """As the client."""
-        return self._real.full
+        return self._real.client_full
 
-    async def wait_room(self) -> None:
+    async def wait_client(self) -> None:
         """As the client."""
-        await self._real.wait_room()
+        await self._real.wait_client()

@@ -99,11 +99,11 @@ class Stream:
     @property
     def full(self) -> bool:
         """True when the client lags behind."""
-        return self._downstream.full
+        return self._downstream.client_full
 
     async def wait_room(self) -> None:
         """Wait until the client has caught up."""
-        await self._downstream.wait_room()
+        await self._downstream.wait_client()
 
     def on_head(self, head: Head) -> None:
         """Wake who waits for the status."""

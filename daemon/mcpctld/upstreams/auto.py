@@ -54,14 +54,13 @@ class Auto(Upstream):
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        self._url = context.spec.url or ""
         self._settled = False
         self._closed = False
         self._switched = trio.Event()
         self._doubt: tuple[Message, Refusal] | None = None
         """What made us try HTTP+SSE: `initialize`, and how it was refused."""
         known = {HttpSse.transport: HttpSse, FlyWrap.transport: FlyWrap}.get(
-            context.verdicts.get(self._url, "")
+            context.shared.facts.transport or ""
         )
         self._guessed = known is not None
         self._inner: Upstream = known(context) if known else _Attempt(context, self)
@@ -127,7 +126,7 @@ class Auto(Upstream):
 
     def _begin_anew(self) -> None:
         self.log.info("transport.changed", extra={"was": self._inner.transport})
-        self.context.verdicts.pop(self._url, None)
+        self.context.shared.learn_transport(None)
         self._guessed = False
         self._become(_Attempt(self.context, self))
 
@@ -147,7 +146,7 @@ class Auto(Upstream):
         """This is what the server speaks."""
         if not self._settled:
             self._settled = True
-            self.context.verdicts[self._url] = upstream.transport
+            self.context.shared.learn_transport(upstream.transport)
             self.log.info("transport.detected", extra={"transport": upstream.transport})
 
     def suspects(self, post: Post, refusal: Refusal) -> bool:

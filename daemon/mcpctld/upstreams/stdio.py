@@ -89,7 +89,7 @@ class Stdio(Upstream):
         """A process that has ended is no server, though one that it left behind may hold its stdout open."""
         await child.wait()
         seen = -1
-        while self._read != seen or self.downstream.full:  # what is in the pipe still counts
+        while self._read != seen or self.downstream.client_full:  # what is in the pipe still counts
             seen = self._read
             await trio.sleep(LAST_WORDS_BOUND_S)
         reading.cancel()
@@ -102,8 +102,8 @@ class Stdio(Upstream):
             self._read += len(data)
             lines.receive_data(data)
             self._take_lines(lines)
-            if self.downstream.full:
-                await self.downstream.wait_room()
+            if self.downstream.client_full:
+                await self.downstream.wait_client()
         lines.receive_eof()
         self._take_lines(lines)
 
