@@ -39,6 +39,7 @@ class Ears:
     def __init__(self) -> None:
         self.lines: list[bytes] = []
         self.failures: list[tuple[Any, McpctlError]] = []
+        self.losses: list[tuple[bytes | None, McpctlError]] = []
         self.client_full = False
         self.heard = trio.Event()
 
@@ -50,6 +51,10 @@ class Ears:
 
     def fail(self, id: bytes, error: McpctlError) -> None:
         self.failures.append((json.loads(id), error))
+        self._wake()
+
+    def lost(self, message: Message | Batch | None, error: McpctlError) -> None:
+        self.losses.append((message.raw if message else None, error))
         self._wake()
 
     def evidence(self, request: Message, status: int, error: Message | None) -> bool:

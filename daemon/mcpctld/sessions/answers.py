@@ -54,6 +54,16 @@ class Answers:
         if self._end(id, error):
             self._profile.note(error)
 
+    def lost(self, message: Message | Batch | None, error: McpctlError) -> None:
+        """Nobody below could help it: the requests have failed."""
+        for request in (
+            ()
+            if message is None
+            else (message.messages if isinstance(message, Batch) else (message,))
+        ):
+            if request.kind is Kind.REQUEST:
+                self.fail(request.id, error)
+
     def evidence(self, request: Message, status: int, error: Message | None) -> bool:
         """Nothing is left to be done about it here."""
         return False

@@ -23,6 +23,12 @@ class Downstream(Protocol):
     def fail(self, id: bytes, error: McpctlError) -> None:
         """Answer the client's request `id` (raw JSON) with an error of ours; nothing if it was answered already."""
 
+    def lost(self, message: Message | Batch | None, error: McpctlError) -> None:
+        """The server does not know the session any more; `message`, if any, was refused unread and can be sent again.
+
+        With None the session is suspect only: something on the way failed that may have taken it along.
+        """
+
     def evidence(self, request: Message, status: int, error: Message | None) -> bool:
         """A request was refused with an HTTP status, and maybe a JSON-RPC error in the body.
 

@@ -250,6 +250,9 @@ class Aside:
         """An answer that could not be read."""
         self._fail(error)
 
+    def lost(self, message: Message | Batch | None, error: McpctlError) -> None:
+        """Not while the session is being made."""
+
     def evidence(self, request: Message, status: int, error: Message | None) -> bool:
         """The era of the server is known."""
         return False
