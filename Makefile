@@ -8,7 +8,10 @@ NPM    := $(shell command -v npm 2>/dev/null)
 # What flake8-async cannot know: these take `task_status` and are started with `nursery.start`.
 ASYNC_RULES := --enable ASYNC900,ASYNC910,ASYNC911 --startable-in-context-manager=watch_folder,hold_connections
 
-.PHONY: help setup demo test test-all lint types coverage wheel bench lock changelog clean
+# What the conformance suite is installed into, and where its results go.
+SUITE := build/conformance
+
+.PHONY: help setup demo test test-all conformance lint types coverage wheel bench lock changelog clean
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -30,6 +33,18 @@ else
 	@echo "npm is not here: tests with Node will be skipped"
 endif
 
+$(SUITE)/node_modules/.ready: tests/conformance/package-lock.json
+	@test -n "$(NPM)" || { echo "the conformance suite needs npm"; exit 1; }
+	mkdir -p $(SUITE) && cp tests/conformance/package*.json $(SUITE)/
+	cd $(SUITE) && $(NPM) ci --ignore-scripts --silent --no-audit --no-fund && touch node_modules/.ready
+
+# The suite needs Node.js 22; a system's older one serves npm only.
+$(SUITE)/node/.ready: locks/node.txt
+	node --eval 'process.exit(parseInt(process.versions.node) >= 22 ? 0 : 1)' 2>/dev/null || { \
+		$(PYTHON) -m venv $(SUITE)/node && \
+		$(SUITE)/node/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<; }
+	mkdir -p $(@D) && touch $@
+
 demo: setup  ## see it work: two servers, one client, one minute
 	$(BIN)/python demo/demo.py
 
@@ -38,6 +53,9 @@ test: setup tests/node/node_modules/.ready  ## the tests, without the slow ones
 
 test-all: setup tests/node/node_modules/.ready  ## all tests
 	$(RUN) pytest
+
+conformance: setup $(SUITE)/node_modules/.ready $(SUITE)/node/.ready  ## the official MCP suite (ONLY="sandwich 2026-07-28")
+	$(BIN)/python tests/conformance/run.py $(ONLY)
 
 lint: setup  ## style, trio manners, spelling, who may import whom
 	$(BIN)/ruff check .
@@ -64,9 +82,11 @@ lock:  ## resolve the lock files anew (needs uv)
 		--group test --group lint --group release pyproject.toml locks/build.in -o locks/dev.txt
 	uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --python-version 3.11 \
 		pyproject.toml locks/build.in -o locks/run.txt
+	uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --python-version 3.11 \
+		locks/node.in -o locks/node.txt
 
 changelog: setup  ## show what the change notes will say
 	$(BIN)/towncrier build --draft --version next
 
 clean:  ## remove what was made
-	rm -rf $(VENV) dist tests/node/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build dist tests/node/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -185,8 +185,8 @@ class Home:
         connection = http.client.HTTPConnection("localhost", timeout=COMMAND_TIMEOUT_S)
         connection.sock = socket.socket(socket.AF_UNIX)
         connection.sock.settimeout(COMMAND_TIMEOUT_S)
-        connection.sock.connect(str(self.runtime_dir / "control.sock"))
         with contextlib.closing(connection):
+            connection.sock.connect(str(self.runtime_dir / "control.sock"))
             data = None if body is None else json.dumps(body)
             connection.request(method, path, data, {"Content-Type": "application/json"})
             answer = connection.getresponse()
@@ -238,7 +238,11 @@ class Home:
         return self.daemon.pid
 
     def stop_daemon(self) -> int | None:
-        """SIGTERM every daemon of this home, wait for the end; the exit code if it is our child."""
+        """End every daemon of this home and its sessions, wait for that; the exit code if it is our child."""
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            self.api(
+                "POST", "/v1/shutdown"
+            )  # SIGTERM would have clients that are still there start another one
         for process in self.daemons():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process.pid, signal.SIGTERM)
@@ -320,6 +324,7 @@ class Home:
             wait_until(lambda: not self.processes(), "the end of all processes", 5.0)
         except (AssertionError, subprocess.TimeoutExpired) as exc:
             trouble = [str(exc), *map(repr, self.processes()), self.transcript()]
+            self._end_served()
         for process in self.processes():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process.pid, signal.SIGKILL)

@@ -16,10 +16,13 @@ from mcpctl import wire
 
 SHELL = "/bin/sh"
 CONTROL_FD = 9  # dash redirects single digits only
+CHECKPOINT_FD = 8
+HAND_OVER_TRIES = 3
 
-# The daemon's one line is `<exit code> <text>`. End of file without it means that the daemon died.
+# The daemon's one line is `<exit code> <text>`. End of file without it means that the daemon is gone: become
+# ourselves again, and look for the next one. The words are arguments, so nothing needs quoting.
 WAIT = f"""\
-read -r code text <&{CONTROL_FD} || {{ code={wire.exit_code("not-running")}; text="mcpctl: the daemon went away"; }}
+read -r code text <&{CONTROL_FD} || exec "$@"
 [ -n "$text" ] && printf '%s\\n' "$text" >&2
 exit "$code"
 """
@@ -36,6 +39,10 @@ class AttachError(Exception):
 def main(argv: list[str]) -> int:
     """Run `attach` or `proxy`: `argv` begins with that word. Returns the exit code, or becomes the waiting shell."""
     try:
+        if argv[1:2] == ["--resume"]:
+            from mcpctl.resuming import resume
+
+            return resume(argv[2:])
         return attach(read_fields(argv))
     except AttachError as exc:
         sys.stderr.write(f"mcpctl: {exc}\n")
@@ -60,27 +67,55 @@ def attach(fields: list[tuple[str, str]]) -> int:
         from mcpctl.copying import attach_by_copying
 
         return attach_by_copying(fields)
-    control = hand_over(fields, [0, 1, _stderr()])
-    wait_as_shell(control, fields[0][1])
+    fields.append(("blocking", f"{os.get_blocking(0):d}{os.get_blocking(1):d}"))
+    make_checkpoint(fields)
+    control = hand_over(fields, [0, 1, stderr(), CHECKPOINT_FD])
+    wait_as_shell(control, fields[0][1], [])
     return wire.exit_code("internal")  # not reached: exec replaced us
 
 
+def make_checkpoint(fields: list[tuple[str, str]]) -> None:
+    """Have a file for the daemon to note in what the next one must know, as descriptor `CHECKPOINT_FD`.
+
+    It is memory, begins with the greeting, and lives as long as we hold it. Of the same number, so that it is found
+    again; before anything else is opened, which might get that number.
+    """
+    try:
+        fd = os.memfd_create("mcpctl", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    except (AttributeError, OSError):  # not Linux
+        from mcpctl.resuming import temporary_file
+
+        fd = temporary_file()
+    os.write(fd, wire.encode_hello(fields))
+    if fd != CHECKPOINT_FD:
+        os.dup2(fd, CHECKPOINT_FD, inheritable=False)  # not for a daemon that we start
+        os.close(fd)
+
+
 def hand_over(fields: list[tuple[str, str]], fds: list[int]) -> _socket.socket:
-    """Send the greeting with `fds` (stdin, stdout, stderr); the answer is the control connection.
+    """Send the greeting with `fds` (stdin, stdout, stderr, checkpoint); the answer is the control connection.
 
     On it one line `<exit code> <text>` arrives when the session ends. Raises `AttachError`.
     """
-    control = ensure_daemon()
-    _check_daemon(control)
-    numbers = b"".join(fd.to_bytes(4, sys.byteorder) for fd in fds)
     greeting = wire.encode_hello(fields)
-    try:
-        sent = control.sendmsg([greeting], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, numbers)])
-        while sent < len(greeting):
-            sent += control.send(greeting[sent:])
-    except OSError as exc:
-        raise AttachError("not-running", f"the daemon hung up during the greeting: {exc}") from exc
-    return control
+    error = None
+    for _ in range(HAND_OVER_TRIES):
+        control = ensure_daemon()
+        _check_daemon(control)
+        try:
+            _send(control, greeting, fds)
+            return control
+        except OSError as exc:  # it has just begun to stop: another one runs, or can be started
+            control.close()
+            error = exc
+    raise AttachError("not-running", f"the daemon hung up during the greeting: {error}") from error
+
+
+def _send(control: _socket.socket, greeting: bytes, fds: list[int]) -> None:
+    numbers = b"".join(fd.to_bytes(4, sys.byteorder) for fd in fds)
+    sent = control.sendmsg([greeting], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, numbers)])
+    while sent < len(greeting):
+        sent += control.send(greeting[sent:])
 
 
 def ensure_daemon() -> _socket.socket:
@@ -109,14 +144,18 @@ def connect() -> _socket.socket:
     return sock
 
 
-def wait_as_shell(control: _socket.socket, name: str) -> None:
-    """Become a shell that waits for the daemon's last line and exits with its code.
+def wait_as_shell(control: _socket.socket, name: str, resumed: list[str]) -> None:
+    """Become a shell that waits for the daemon's last line and exits with its code, or comes back to `resume`.
 
     The shell keeps descriptors 0, 1 and 2 open, so the client sees its end of file when the session is over, and
-    a signal to us still ends the session: the daemon sees the control connection close.
+    a signal to us still ends the session: the daemon sees the control connection close. `resumed` is for `resume`.
     """
     os.dup2(control.fileno(), CONTROL_FD)
-    os.execv(SHELL, [f"mcpctl attach {name}", "-c", WAIT])  # noqa: S606  (a constant program)
+    os.set_inheritable(CHECKPOINT_FD, True)
+    ourselves = __file__.rpartition("/")[0] + "/entry.py"
+    again = [sys.executable, "-I", "-S", ourselves, "--resume", *resumed]
+    title = f"mcpctl attach {name}"
+    os.execv(SHELL, [title, "-c", WAIT, title, *again])  # noqa: S606  (a constant program)
 
 
 def _check_folder() -> None:
@@ -174,7 +213,8 @@ def _same_file(one: int, other: int) -> bool:
         return False
 
 
-def _stderr() -> int:
+def stderr() -> int:
+    """Our stderr, or something in its place."""
     try:
         os.fstat(2)
     except OSError:

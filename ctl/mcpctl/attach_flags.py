@@ -10,14 +10,16 @@ from mcpctl.attach import AttachError
 
 ATTACH_USAGE = """\
 usage: mcpctl attach NAME
-       mcpctl attach --url URL [--transport T] [--header 'NAME: VALUE']... [--bearer-token TOKEN]
-                     [-u USER -p PASSWORD] [--instance MACHINE] [--timeout SECONDS]
+       mcpctl attach --url URL [--transport T] [--era E] [--header 'NAME: VALUE']...
+                     [--bearer-token TOKEN] [-u USER -p PASSWORD] [--instance MACHINE] [--timeout SECONDS]
 
 Connects stdin and stdout to an MCP server through the daemon, which is started if none runs.
 
   NAME                 a server that was added with `mcpctl add`
   --url URL            a server that was not; http or https
   --transport T        auto (default), streamable-http, http-sse or fly-wrap
+  --era E              the era of MCP that it speaks: auto (default), legacy (before 2026-07-28), modern,
+                       or mirror: that of the client, and no other
   --header 'N: V'      send this header on every request; may be repeated
   --bearer-token T     send `Authorization: Bearer T`; the variable MCPCTL_BEARER_TOKEN keeps it out of sight
   -u, --user USER      basic authentication
@@ -28,7 +30,7 @@ Connects stdin and stdout to an MCP server through the daemon, which is started 
 
 PROXY_USAGE = """\
 usage: mcpctl proxy (--url URL | -a APP) [--bearer-token TOKEN] [-u USER -p PASSWORD]
-                    [--instance MACHINE] [--sse | --stream] [--timeout SECONDS] [-i]
+                    [--instance MACHINE] [--sse | --stream] [--era E] [--timeout SECONDS] [-i]
 
 `mcpctl attach --url` with the flags of `fly mcp proxy`.
 
@@ -36,15 +38,17 @@ usage: mcpctl proxy (--url URL | -a APP) [--bearer-token TOKEN] [-u USER -p PASS
   -a, --app APP        the server at https://APP.fly.dev/
   --sse, --stream      the server speaks HTTP+SSE, or Streamable HTTP; without either it is found out
   -i, --inspector      open the MCP Inspector on it (needs npx)
-  --bearer-token T, -u/--user U, -p/--password P, --instance MACHINE, --timeout SECONDS: as for attach
+  --bearer-token T, -u/--user U, -p/--password P, --instance MACHINE, --era E, --timeout SECONDS: as for attach
   -b, --bind-addr A, --ping: taken and do nothing; the daemon listens nowhere and sends no pings
 """
 
 VALUED = {
     "--url": "url", "--transport": "transport", "--header": "header", "--bearer-token": "bearer-token",
     "--user": "user", "-u": "user", "--password": "password", "-p": "password", "--instance": "instance",
-    "--timeout": "timeout",
+    "--era": "era", "--timeout": "timeout",
 }  # fmt: skip
+PASSED_ON = ("header", "instance", "era", "timeout")
+"""Options that are fields of the greeting as they are."""
 PROXY_VALUED = {"--app": "app", "-a": "app", "--bind-addr": "ignored", "-b": "ignored"}
 PROXY_SWITCHES = {
     "--sse": "sse",
@@ -115,7 +119,7 @@ def _fields(options: list[tuple[str, str]], command: str) -> list[tuple[str, str
     )
     fields = [("url", url)]
     fields += [("transport", transport)] if transport else []
-    fields += [(key, value) for key, value in options if key in ("header", "instance", "timeout")]
+    fields += [(key, value) for key, value in options if key in PASSED_ON]
     if authorization := _authorization(given):
         fields.append(("header", f"Authorization: {authorization}"))
     return fields

@@ -22,6 +22,8 @@ MODULES = {
     "tools": "tools",
     "call": "tools",
     "logs": "logs",
+    "conformance": "conformance",
+    "restart": "daemon",
     "daemon": "daemon",
 }
 """Each command and the module that has it."""
@@ -41,7 +43,7 @@ PIPE_CLOSED = 141
 DESCRIPTION = "One resident agent between your MCP clients and your MCP servers."
 EPILOG = """\
 attach NAME and proxy connect an MCP client to a server: see 'mcpctl attach --help'.
-exit codes: 0 done, 1 a tool said that it failed, """
+exit codes: 0 done, 1 a tool or a scenario failed, """
 
 
 def main(argv: list[str]) -> int:

@@ -88,6 +88,10 @@ class Client:
         """DELETE /v1/secrets/{server}: all that it has (stable)."""
         self._call("DELETE", f"/v1/secrets/{_part(server)}")
 
+    def handover(self) -> None:
+        """POST /v1/handover: the answer comes when it has begun (stable)."""
+        self._call("POST", "/v1/handover")
+
     def shutdown(self) -> None:
         """POST /v1/shutdown: the answer comes when draining has begun (stable)."""
         self._call("POST", "/v1/shutdown")

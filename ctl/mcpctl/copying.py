@@ -1,6 +1,7 @@
 """Attach by copying, for descriptors that the daemon cannot wait on: a terminal, a file, /dev/null.
 
-The daemon gets pipes and never knows the difference; this process moves the bytes.
+The daemon gets pipes and never knows the difference; this process moves the bytes. It keeps the daemon's ends of the
+pipes too, and hands them to the next daemon when this one goes away.
 """
 
 import _socket
@@ -8,79 +9,110 @@ import os
 import select
 import sys
 
-from mcpctl import attach, wire
+from mcpctl import attach, resuming, wire
 
 CHUNK = 65536
 
 
 def attach_by_copying(fields: list[tuple[str, str]]) -> int:
     """Attach through two pipes and copy until the daemon says that the session is over; returns its exit code."""
+    fields = [*fields, ("copied", "1")]
+    attach.make_checkpoint(fields)
     requests_out, requests_in = os.pipe()
     answers_out, answers_in = os.pipe()
-    stderr = attach._stderr()
-    control = attach.hand_over([*fields, ("copied", "1")], [requests_out, answers_in, stderr])
-    os.close(requests_out)
-    os.close(answers_in)
-    _copy(control, requests_in, answers_out)
-    return _finish(control)
+    fds = [requests_out, answers_in, attach.stderr(), attach.CHECKPOINT_FD]
+    copier = _Copier(requests_in, answers_out, attach.hand_over(fields, fds))
+    tries = resuming.Tries([])
+    try:
+        while (line := copier.run()) is None:
+            copier.control = tries.hand_over([*fields, ("resume", "1")], fds, 1)
+    except resuming.ClientGoneError:
+        return 0
+    return _finish(line)
 
 
-def _copy(control: _socket.socket, requests_in: int, answers_out: int) -> None:
-    """Move bytes until the answers end, which they do when the daemon closes the session.
+class _Copier:
+    """Moves bytes between our descriptors and the pipes.
 
     Only one chunk of requests is held, and never waited for alone: a daemon that takes no more requests until its
     answers are read would otherwise wait for us while we wait for it.
     """
-    os.set_blocking(requests_in, False)
-    poll = select.poll()
-    poll.register(answers_out, select.POLLIN)
-    pending: bytes | None = b""  # None: stdin has ended
-    while True:
-        pending = _arm(poll, requests_in, pending)
-        for fd, _ in poll.poll():
-            if fd == answers_out:
-                data = os.read(answers_out, CHUNK)
-                if not data or not _write(1, data):
-                    return
-            elif fd == requests_in and pending:
-                pending = _send(requests_in, pending)
-            elif fd == 0 and pending == b"":
-                pending = _read(requests_in)
 
+    def __init__(self, requests_in: int, answers_out: int, control: _socket.socket) -> None:
+        self.control = control
+        self._requests_in = requests_in
+        self._answers_out = answers_out
+        self._pending: bytes | None = b""  # None: stdin has ended
+        self._line = b""
+        os.set_blocking(requests_in, False)
+        os.set_blocking(answers_out, False)
 
-def _arm(poll: "select.poll", requests_in: int, pending: bytes | None) -> bytes | None:
-    """Wait for stdin when nothing is held, for room in the pipe when something is."""
-    for fd in (0, requests_in):
+    def run(self) -> bytes | None:
+        """Copy until the daemon has said its last line, which is returned; None when it went away without."""
+        self._line = b""
+        while True:
+            poll = self._poll()
+            for fd, _ in poll.poll():
+                if fd == self._answers_out:
+                    self._copy_answers()
+                elif fd == self._requests_in:
+                    self._send()
+                elif fd == 0:
+                    self._read()
+                elif (ended := self._listen()) is not None:
+                    while self._copy_answers():
+                        pass
+                    return ended or None
+
+    def _poll(self) -> "select.poll":
+        """Wait for stdin when nothing is held, for room in the pipe when something is."""
+        poll = select.poll()
+        poll.register(self.control.fileno(), select.POLLIN)
+        poll.register(self._answers_out, select.POLLIN)
+        if self._pending:
+            poll.register(self._requests_in, select.POLLOUT)
+        elif self._pending is not None:
+            poll.register(0, select.POLLIN)
+        return poll
+
+    def _listen(self) -> bytes | None:
+        """The daemon's last line, `b""` when it is gone without one, None while there is more to come."""
         try:
-            poll.unregister(fd)
-        except (KeyError, ValueError, OSError):
+            data = self.control.recv(4096)
+        except OSError:
+            data = b""
+        self._line += data
+        if self._line.endswith(b"\n"):
+            return self._line
+        if data:
+            return None
+        self.control.close()
+        return b""
+
+    def _copy_answers(self) -> bool:
+        """Copy what is there; False when that is nothing. Raises `ClientGoneError`."""
+        try:
+            data = os.read(self._answers_out, CHUNK)
+        except BlockingIOError:
+            return False
+        if not _write(1, data):
+            raise resuming.ClientGoneError
+        return True
+
+    def _read(self) -> None:
+        try:
+            self._pending = os.read(0, CHUNK) or None
+        except OSError:  # stdin was closed before we began, or the terminal went away
+            self._pending = None
+        if self._pending is None:
+            os.close(self._requests_in)
+
+    def _send(self) -> None:
+        assert self._pending
+        try:
+            self._pending = self._pending[os.write(self._requests_in, self._pending) :]
+        except BlockingIOError:
             pass
-    if pending:
-        poll.register(requests_in, select.POLLOUT)
-    elif pending is not None:
-        poll.register(0, select.POLLIN)
-    return pending
-
-
-def _read(requests_in: int) -> bytes | None:
-    try:
-        data = os.read(0, CHUNK)
-    except OSError:  # stdin was closed before we began, or the terminal went away
-        data = b""
-    if not data:
-        os.close(requests_in)
-        return None
-    return data
-
-
-def _send(requests_in: int, data: bytes) -> bytes | None:
-    try:
-        return data[os.write(requests_in, data) :]
-    except BlockingIOError:
-        return data
-    except BrokenPipeError:  # the daemon reads no more; its answers tell the rest
-        os.close(requests_in)
-        return None
 
 
 def _write(fd: int, data: bytes) -> bool:
@@ -94,19 +126,9 @@ def _write(fd: int, data: bytes) -> bool:
     return True
 
 
-def _finish(control: _socket.socket) -> int:
+def _finish(line: bytes) -> int:
     """The daemon's last line: its text goes to stderr, its code is ours."""
-    control.settimeout(10.0)
-    line = b""
-    try:
-        while not line.endswith(b"\n") and (data := control.recv(4096)):
-            line += data
-    except OSError:
-        pass
     code, _, text = line.decode("utf-8", "replace").strip().partition(" ")
-    if not code.isdigit():
-        sys.stderr.write("mcpctl: the daemon went away\n")
-        return wire.exit_code("not-running")
     if text:
         sys.stderr.write(f"{text}\n")
-    return int(code)
+    return int(code) if code.isdigit() else wire.exit_code("internal")

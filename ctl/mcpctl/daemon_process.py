@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 
-from mcpctl import attach, wire
+from mcpctl import attach, shapes, wire
 from mcpctl.client import Client
 from mcpctl.errors import CtlError, NotRunning
 
@@ -58,11 +58,25 @@ def program() -> list[str]:
     return [script] if os.access(script, os.X_OK) else [sys.executable, "-P", "-m", "mcpctld"]
 
 
-def wait_gone(pid: int, bound_s: float) -> bool:
-    """Wait until nothing listens on the control socket and process `pid` has ended."""
+def wait_successor(pid: int, bound_s: float) -> shapes.DaemonInfo | None:
+    """Wait until another daemon than process `pid` answers, which is started if none runs; None if none did."""
     deadline = time.monotonic() + bound_s
     while time.monotonic() < deadline:
-        if not _alive(pid) and not answers():
+        try:
+            info = running_client().status()["daemon"]
+        except NotRunning:  # that one was just about to go
+            continue
+        if info["pid"] != pid:
+            return info
+        time.sleep(POLL_S)
+    return None
+
+
+def wait_gone(pid: int, bound_s: float) -> bool:
+    """Wait until process `pid` has ended; another daemon may have been started meanwhile."""
+    deadline = time.monotonic() + bound_s
+    while time.monotonic() < deadline:
+        if not _alive(pid):
             return True
         time.sleep(POLL_S)
     return False

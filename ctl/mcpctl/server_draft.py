@@ -83,9 +83,12 @@ def stdio_draft(
     variables: Iterable[str],
     secrets: Mapping[str, str],
     environ: Mapping[str, str],
-    cwd: str | None = None,
+    **others: str | None,
 ) -> Draft:
-    """A command to run here; `command[0]` is an absolute path and `environ` is what we run in."""
+    """A command to run here; `command[0]` is an absolute path and `environ` is what we run in.
+
+    `others` are further fields of the file, left out when None.
+    """
     draft = Draft({"command": command}, dict(secrets))
     env = {key: escape(value) for key, value in environ.items() if _is_recorded(key, value)}
     for key, value in map(_variable, variables):
@@ -100,8 +103,7 @@ def stdio_draft(
         _check_variable(key)
         env[key] = f"${{secret:{key}}}"
     draft.spec["env"] = env
-    if cwd is not None:
-        draft.spec["cwd"] = cwd
+    draft.spec.update({key: value for key, value in others.items() if value is not None})
     return draft
 
 

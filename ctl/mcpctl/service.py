@@ -158,8 +158,10 @@ class _Launchd:
         self._unload()
 
     def restart(self) -> None:
-        if self.listening():
-            _run(["launchctl", "kickstart", "-k", self._target])
+        if (
+            self.running()
+        ):  # it hands its sessions over, and they start it again; `kickstart -k` would kill it
+            _run(["launchctl", "kill", "SIGTERM", self._target])
         else:
             self.start()
 

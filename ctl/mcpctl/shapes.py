@@ -75,6 +75,8 @@ class ServerInfo(TypedDict):
     """Names of the secrets it refers to, never their values."""
     missing_secrets: list[str]
     sessions: int
+    sharing: int
+    """How many of them share the one session that the server has (`fly mcp wrap`); 0 when none do."""
     figures: Figures
     last_error: LastError | None
 
@@ -91,6 +93,8 @@ class SessionInfo(TypedDict):
     pid: int | None
     """Of the waiting stub."""
     transport: str
+    bridge: str | None
+    """`legacy-to-modern` or `modern-to-legacy` where client and server are of different eras of MCP."""
     protocol_version: str | None
     started_at: float
     state: Literal["starting", "ready", "closing"]

@@ -69,11 +69,17 @@ HELLO_MAX = 256 * 1024
 """A greeting carries a name or a URL with its headers: far below this."""
 
 
+CHECKPOINT_AT = 272 * 1024
+"""Where the daemon's part begins in the checkpoint file, the fourth descriptor. Before it stands the greeting, with
+which the stub greets the next daemon. A multiple of all page sizes in use, and longer than any greeting."""
+
+
 def encode_hello(fields: list[tuple[str, str]]) -> bytes:
     """The greeting that travels with the descriptors: a length, then `key=value` parts ended by NUL.
 
-    Keys: `server` (a name) or `url`; with a URL also `transport`, `instance`, `header` (repeated, `Name: value`),
-    `timeout` (seconds). Always: `cwd`, `ppid`, `version`; `copied` when the stub copies instead of passing.
+    Keys: `server` (a name) or `url`; with a URL also `transport`, `era`, `instance`, `header` (repeated,
+    `Name: value`), `timeout` (seconds). Always: `cwd`, `ppid`, `version`; `copied` when the stub copies instead of
+    passing; `resume` when it held on to a session whose daemon is gone.
     """
     body = "".join(f"{key}={value}\0" for key, value in fields).encode("utf-8", "surrogateescape")
     return HELLO_MAGIC + str(len(body)).zfill(HELLO_LENGTH_DIGITS).encode() + b"\n" + body
@@ -109,7 +115,8 @@ def decode_hello(body: bytes) -> list[tuple[str, str]]:
     return fields
 
 
-# The daemon answers with one line at the very end: `<exit code> <text for stderr>\n`. Nothing else is ever sent.
+# The daemon answers with one line at the very end: `<exit code> <text for stderr>\n`. Nothing else is ever sent. When
+# the connection ends without that line, the daemon is gone, or about to go, and the stub is to greet the next one.
 
 # ---------------------------------------------------------------- errors
 

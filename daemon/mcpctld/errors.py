@@ -14,6 +14,9 @@ McpctlError
 Messages say what failed, on what, and what to do next. `kind` is a key of `mcpctl.wire.KINDS`.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 
 class McpctlError(Exception):
     """The root; never raised itself."""
@@ -22,6 +25,18 @@ class McpctlError(Exception):
 
     unprocessed = False
     """The server has provably not acted on the request that failed with this: it may be made again."""
+
+    interrupted = False
+    """The answer was cut off, or got lost, on its way."""
+
+    exhausted = False
+    """The request has waited for the server as long as it may."""
+
+    rpc_code: int | None = None
+    """The JSON-RPC code by which a client knows it; None where it has none but that of an internal error."""
+
+    rpc_data: Mapping[str, object] = MappingProxyType({})
+    """What the code promises in the error's `data`, beside what we always say there."""
 
     @property
     def message(self) -> str:

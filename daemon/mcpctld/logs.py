@@ -44,7 +44,10 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False, default=str)
+        return _encode(line)
+
+
+_encode = json.JSONEncoder(ensure_ascii=False, default=str).encode
 
 
 class TextFormatter(logging.Formatter):
@@ -60,15 +63,24 @@ class TextFormatter(logging.Formatter):
         return f"{text}\n{self.formatException(record.exc_info)}" if record.exc_info else text
 
 
+class RotatingLog(logging.handlers.RotatingFileHandler):
+    """Decides by what the file holds: the standard one formats each record a second time for it."""
+
+    def shouldRollover(self, record: logging.LogRecord) -> bool:  # noqa: N802  (the library's name)
+        """Whether the file is full."""
+        return self.stream is not None and os.fstat(self.stream.fileno()).st_size >= self.maxBytes
+
+
 def open_log(path: str, *, to_stderr: bool) -> None:
     """Send all logs to the file at `path` (0600, rotated), and for people to stderr. Raises `UserError`."""
     logging.raiseExceptions = False  # a full disk must not fill stderr with tracebacks
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = (
+        False  # nobody reads it
+    )
     try:
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
         os.close(os.open(path, os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600))
-        handler = logging.handlers.RotatingFileHandler(
-            path, maxBytes=MAX_BYTES, backupCount=BACKUPS, encoding="utf-8"
-        )
+        handler = RotatingLog(path, maxBytes=MAX_BYTES, backupCount=BACKUPS, encoding="utf-8")
     except OSError as exc:
         raise UserError(
             f"cannot write the log {path}: {exc.strerror}; set MCPCTL_STATE_DIR to a folder of your own"

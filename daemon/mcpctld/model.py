@@ -9,6 +9,8 @@ import msgspec
 
 Transport = Literal["auto", "streamable-http", "http-sse", "fly-wrap", "stdio"]
 
+EraChoice = Literal["auto", "mirror", "legacy", "modern"]
+
 MiB = 1024 * 1024
 
 DEFAULT_CALL_TIMEOUT_S = 3600.0
@@ -24,6 +26,9 @@ class ServerSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     url: str | None = None
     transport: Transport = "auto"
     headers: dict[str, str] = {}
+    era: EraChoice = "auto"
+    """Which era of MCP the server speaks: `legacy` or `modern`, `auto` to find out. A client of the other era is
+    bridged; with `mirror` it gets the server's refusal instead."""
     instance: str | None = None
     """A Fly machine id: sent as `Fly-Force-Instance-Id` on every request."""
     command: list[str] | None = None
@@ -35,6 +40,8 @@ class ServerSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """How long a request waits for a server that cannot be reached."""
     call_timeout_s: float = DEFAULT_CALL_TIMEOUT_S
     """How long one request may take once it was sent."""
+    cache: bool = True
+    """Whether lists are kept on disk, and given to clients while the server is not up."""
 
 
 class Server(msgspec.Struct, frozen=True, kw_only=True):

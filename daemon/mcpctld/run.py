@@ -1,7 +1,8 @@
 """The composition root: builds every object, owns the nursery tree, and takes it down in order.
 
-Start: folders, log, lock, sockets, configuration, then clients. Stop (SIGTERM, SIGINT or the API): no new clients,
-calls in flight get their bound, sessions end, then everything is cancelled and our socket files are removed.
+Start: folders, log, lock, sockets, configuration, then clients. Stop (the API): no new clients, calls in flight get
+their bound, sessions end, then everything is cancelled and our socket files are removed. Hand over (SIGTERM, SIGINT or
+the API): the lock and the sockets are given up first, and each session goes to the next daemon when its calls are done.
 """
 
 import importlib
@@ -16,16 +17,21 @@ import trio
 from mcpctl import shapes, wire
 from mcpctld.config.secretstore import SecretStore
 from mcpctld.config.store import ServerStore
-from mcpctld.drivers import activation, memory, unix
+from mcpctld.drivers import memory
+from mcpctld.drivers.changes import watch_changes
 from mcpctld.drivers.http.client import HttpClient
+from mcpctld.drivers.standing import Standing
 from mcpctld.drivers.watch import watch_folder
 from mcpctld.logs import open_log
 from mcpctld.sessions.agent import Agent, describe_daemon
 from mcpctld.sessions.commons import Commons
+from mcpctld.sessions.shelf import Shelf
 from mcpctld.tunnels.origin import open_origin
 
 WANTED_FILES = 65536
 """Each session holds some five descriptors and its connections; the usual soft limit of 1024 is soon reached."""
+SAVE_BOUND_S = 2.0
+"""How long what was learned of servers may take to be written when the daemon stops."""
 
 _log = logging.getLogger("mcpctld")
 
@@ -37,35 +43,27 @@ def run(*, foreground: bool) -> int:
     raise_file_limit()
     memory.keep_big_buffers()
     os.chdir("/")  # keep no folder busy that a client happened to start us in
-    given, manager = activated_sockets()
-    unix.private_folder(wire.runtime_dir())
-    lock = unix.lock_file(f"{wire.runtime_dir()}/mcpctld.lock")
-    listeners = {name: take_socket(name, given) for name in activation.NAMES}
-    try:
-        trio.run(serve, listeners, describe_daemon(manager, log_file))
-    finally:
-        for name, listener in listeners.items():
-            listener.close()
-            if name not in given:
-                remove(socket_path(name))
-        os.close(lock)
-        _log.info("daemon.stopped")
+    with Standing() as standing:
+        trio.run(serve, standing, describe_daemon(standing.manager, log_file))
+    _log.info("daemon.stopped")
     return 0
 
 
-async def serve(listeners: dict[str, socket.socket], info: shapes.DaemonInfo) -> None:
+async def serve(standing: Standing, info: shapes.DaemonInfo) -> None:
     """Everything that runs, until a stop is asked for and done."""
     async with trio.open_nursery() as nursery:
         store = ServerStore(wire.config_dir())
         secrets = SecretStore(wire.state_dir())
         http = HttpClient(nursery, open_origin, lambda: store.settings.max_connections_per_origin)
-        agent = Agent(store, secrets, http, Commons(nursery), info)
+        commons = Commons(nursery, Shelf(wire.state_dir(), nursery))
+        agent = Agent(store, secrets, http, commons, info)
         await secrets.open()
         await agent.reload()
         nursery.start_soon(stop_on_signal, agent)
         accepting = trio.CancelScope()
-        nursery.start_soon(serve_attach, listeners["attach"], agent, accepting)
-        nursery.start_soon(serve_control, listeners["control"], agent)
+        nursery.start_soon(serve_attach, standing.listeners["attach"], agent, accepting)
+        nursery.start_soon(serve_control, standing.listeners["control"], agent)
+        nursery.start_soon(watch_changes, http.renew)
         await nursery.start(watch_folder, wire.config_dir(), agent.refresh)
         _log.info(
             "daemon.started",
@@ -77,8 +75,19 @@ async def serve(listeners: dict[str, socket.socket], info: shapes.DaemonInfo) ->
         )
         await agent.wait_stopping()
         accepting.cancel()
+        await save(commons)  # before another daemon looks
+        if agent.hands_over:
+            standing.listeners["attach"].close()  # who waits there is turned away, and comes again
+            standing.leave()
         await agent.drain()
+        await save(commons)
         nursery.cancel_scope.cancel()
+
+
+async def save(commons: Commons) -> None:
+    """Keep what was learned of servers, if the disk takes it in time."""
+    with trio.move_on_after(SAVE_BOUND_S):
+        await commons.save()
 
 
 async def serve_attach(listener: socket.socket, agent: Agent, accepting: trio.CancelScope) -> None:
@@ -95,45 +104,11 @@ async def serve_control(listener: socket.socket, agent: Agent) -> None:
 
 
 async def stop_on_signal(agent: Agent) -> None:
-    """SIGTERM and SIGINT drain; a second one is not waited for."""
+    """SIGTERM and SIGINT hand the sessions over to the next daemon; a second one changes nothing."""
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async for number in signals:
             _log.info("daemon.signal", extra={"signal": signal.Signals(number).name})
-            agent.shutdown()
-
-
-# ---------------------------------------------------------------- sockets
-
-
-def activated_sockets() -> tuple[dict[str, int], shapes.Activation]:
-    """The sockets that a service manager made for us, and which one it was."""
-    if given := activation.listen_fds(os.environ, os.getpid()):
-        return given, "systemd"
-    if given := activation.launchd_sockets():
-        return given, "launchd"
-    return {}, "self"
-
-
-def socket_path(name: str) -> str:
-    """Where the socket of this name belongs."""
-    return wire.attach_socket() if name == "attach" else wire.control_socket()
-
-
-def take_socket(name: str, given: dict[str, int]) -> socket.socket:
-    """The listening socket of this name: the one given, or one that we make."""
-    if name not in given:
-        return unix.listen(socket_path(name))
-    listener = socket.socket(fileno=given[name])
-    listener.setblocking(False)
-    return listener
-
-
-def remove(path: str) -> None:
-    """Remove a file that may be gone already."""
-    try:
-        os.unlink(path)
-    except OSError:
-        pass
+            agent.shutdown(hand_over=True)
 
 
 def raise_file_limit() -> None:

@@ -39,6 +39,7 @@ def server_info(name: str, calls: int = 0) -> shapes.ServerInfo:
         "secrets": ["TOKEN"],
         "missing_secrets": ["TOKEN"],
         "sessions": 1,
+        "sharing": 0,
         "figures": figures(calls),
         "last_error": None,
     }
@@ -53,6 +54,7 @@ def session_info(ident: str, server: str) -> shapes.SessionInfo:
         "cwd": "/home",
         "pid": 7,
         "transport": "streamable-http",
+        "bridge": None,
         "protocol_version": "2025-11-25",
         "started_at": 2.0,
         "state": "ready",
@@ -142,8 +144,9 @@ class FakeEngine:
     async def delete_secrets(self, server: str) -> None:
         self.secrets.pop(server, None)
 
-    def shutdown(self) -> None:
+    def shutdown(self, *, hand_over: bool = False) -> None:
         self.draining = True
+        self.hands_over = hand_over
         self.events.publish("daemon.draining")
         self.events.close()
 

@@ -18,7 +18,9 @@ ROWS = {match[1]: match[0] for match in re.finditer(r"^\| `(\w+)` \|.*$", TEXT, 
 )
 def test_every_field_is_documented_with_its_default(field):
     row = ROWS[field.name]
-    if isinstance(field.default, str):
+    if isinstance(field.default, bool):
+        assert f"`{str(field.default).lower()}`" in row
+    elif isinstance(field.default, str):
         assert f'`"{field.default}"`' in row
     elif isinstance(field.default, int | float):
         assert f"`{field.default}`" in row

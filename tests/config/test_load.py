@@ -100,6 +100,7 @@ def test_a_file_name_that_is_not_utf8_can_still_be_told(folder):
         ("zzzzz = 1\n", "the fields are url, transport, headers"),
         ("url = 3\n", "url: expected str | null, got int"),
         ('url = "https://a"\ntransport = "ws"\n', "transport: invalid enum value 'ws'"),
+        ('url = "https://a"\nera = "2025-11-25"\n', "era: invalid enum value '2025-11-25'"),
         ('url = "https://a"\nheaders = { A = 1 }\n', "headers (a value in it): expected str"),
         ('command = ["/bin/echo", 1]\n', "command[1]: expected str, got int"),
         ("url = 2020-01-01\n", "url: expected"),

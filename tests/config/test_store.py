@@ -121,6 +121,7 @@ def test_a_greeting_makes_a_server_named_after_its_url(store):
         ("cwd", "/tmp"),
         ("url", "http://LocalHost:8080/mcp?x=1"),
         ("transport", "http-sse"),
+        ("era", "modern"),
         ("instance", "abc123"),
         ("header", "X-Trace: on"),
         ("header", "Authorization:Bearer ${literal}"),
@@ -131,6 +132,7 @@ def test_a_greeting_makes_a_server_named_after_its_url(store):
         spec=ServerSpec(
             url="http://LocalHost:8080/mcp?x=1",
             transport="http-sse",
+            era="modern",
             instance="abc123",
             headers={"X-Trace": "on", "Authorization": "Bearer $${literal}"},
             call_timeout_s=2.5,
@@ -150,6 +152,10 @@ def test_the_smallest_greeting_needs_a_url_only(store):
         ([("url", "file:///etc/passwd")], "cannot attach to this URL"),
         ([("url", "https://a"), ("transport", "stdio")], "goes with command"),
         ([("url", "https://a"), ("transport", "ws")], "write one of auto, streamable-http"),
+        (
+            [("url", "https://a"), ("era", "2026-07-28")],
+            "write one of auto, mirror, legacy, modern",
+        ),
         ([("url", "https://a"), ("timeout", "soon")], "a number of seconds"),
         ([("url", "https://a"), ("timeout", "-1")], "above 0"),
         ([("url", "https://a"), ("header", "no colon")], "'Name: value'"),

@@ -73,6 +73,7 @@ class FakeDaemon:
         self.refuse_file = None
         self.version = wire.VERSION
         self.activation = "self"
+        self.pid = 999_999_999
         self.events = []
         self.mcp = None
         self.greetings = []
@@ -110,7 +111,7 @@ class FakeDaemon:
         return {
             "daemon": {
                 "version": self.version,
-                "pid": 999_999_999,
+                "pid": self.pid,
                 "python": "3.11.7",
                 "started_at": time.time() - 3700,
                 "activation": self.activation,
@@ -141,6 +142,7 @@ class FakeDaemon:
             "secrets": ["basic", "token"],
             "missing_secrets": [] if name == "whole" else ["token"],
             "sessions": 0,
+            "sharing": 3 if name == "shared" else 0,
             "figures": FIGURES,
             "last_error": None,
         }
@@ -279,6 +281,11 @@ def _shutdown(daemon, _):
     return 200, {"status": "draining"}
 
 
+def _hand_over(daemon, _):
+    daemon.pid -= 1  # the next one answers from now on
+    return 200, {"status": "draining"}
+
+
 ROUTES = (
     ("GET", "/v1/health", lambda daemon, _: (200, {"status": "ok"})),
     ("GET", "/v1/status", lambda daemon, _: (200, daemon.status())),
@@ -290,6 +297,7 @@ ROUTES = (
     ("PUT", "/v1/secrets/([^/]*)/([^/]*)", _set_secret),
     ("DELETE", "/v1/secrets/([^/]*)/([^/]*)", _delete_secrets),
     ("DELETE", "/v1/secrets/([^/]*)", _delete_secrets),
+    ("POST", "/v1/handover", _hand_over),
     ("POST", "/v1/shutdown", _shutdown),
     ("GET", "/metrics", lambda daemon, _: (200, b"mcpctl_up 1\n")),
 )

@@ -71,6 +71,8 @@ def tiny(home: Home) -> Home:
                 ("timeout", "9"),
             ],
         ),
+        (["attach", "--url", X, "--era", "modern"], [("url", X), ("era", "modern")]),
+        (["proxy", "-a", "a", "--era=legacy"], [("url", "https://a.fly.dev/"), ("era", "legacy")]),
         (
             ["attach", "--url", X, "--bearer-token", "t"],
             [("url", X), ("header", "Authorization: Bearer t")],

@@ -1,5 +1,6 @@
 import json
 import os
+import signal
 import stat
 import subprocess
 import sys
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from harness import wait_until
 from mcpctl import daemon_process, service, wire
 from mcpctl.commands import daemon as daemon_command
 
@@ -91,26 +93,25 @@ def test_install_writes_the_units_and_holds_the_sockets(daemon, systemd, places,
     ]
 
 
-def test_install_ends_a_daemon_that_a_client_started(daemon, systemd, run, monkeypatch):
-    ended = []
-    monkeypatch.setattr(daemon_command, "wait_gone", lambda pid, bound: ended.append(pid) or True)
-    shutdown = daemon.close_api
+def test_install_has_a_daemon_that_a_client_started_hand_over(daemon, systemd, run, monkeypatch):
+    dismissed = []
 
-    def replaced():  # what the new sockets lead to
+    def kill(pid, number):  # what leads to its sockets leads to the service by then
+        dismissed.append((pid, number, calls(systemd)[-1]))
         daemon.activation = "systemd"
 
-    daemon.close_api = replaced
+    monkeypatch.setattr(daemon_command.os, "kill", kill)
     assert run("daemon", "install")[0] == 0
-    daemon.close_api = shutdown
-    assert ("POST", "/v1/shutdown", None) in daemon.requests
-    assert ended == [999_999_999]
+    assert dismissed == [(999_999_999, signal.SIGTERM, "--user try-restart mcpctld.service")]
 
 
-def test_install_gives_up_when_clients_are_always_faster(daemon, systemd, run, monkeypatch):
-    monkeypatch.setattr(daemon_command, "wait_gone", lambda pid, bound: True)
-    shutdown, daemon.close_api = daemon.close_api, lambda: None
+def test_a_daemon_that_has_gone_meanwhile_needs_no_dismissal(daemon, systemd, run):
+    daemon.activation = "systemd"
+    assert run("daemon", "install")[0] == 0
+
+
+def test_install_gives_up_when_clients_are_always_faster(daemon, systemd, run):
     code, _, err = run("daemon", "install")
-    daemon.close_api = shutdown
     assert code == 5
     assert "run install again" in err
 
@@ -164,7 +165,13 @@ def test_an_installed_service_is_started_stopped_and_restarted_by_its_manager(
 
 
 @pytest.mark.usefixtures("no_manager")
-def test_without_a_service_stop_asks_the_daemon_and_waits(daemon, run):
+def test_without_a_service_stop_asks_the_daemon_and_waits(daemon, run, monkeypatch):
+    def wait_gone(pid, bound):
+        assert pid == daemon.pid
+        wait_until(lambda: daemon.api is None, "the daemon's end")
+        return True
+
+    monkeypatch.setattr(daemon_command, "wait_gone", wait_gone)
     daemon.sessions = [None, None]
     code, out, err = run("daemon", "stop")
     assert (code, out) == (0, "the daemon has ended\n")
@@ -175,11 +182,41 @@ def test_without_a_service_stop_asks_the_daemon_and_waits(daemon, run):
 @pytest.mark.usefixtures("no_manager")
 def test_a_daemon_that_does_not_end_is_a_timeout(daemon, run, monkeypatch):
     monkeypatch.setattr(daemon_command, "STOP_BOUND_S", 0.1)
+    daemon.pid = os.getpid()
     shutdown, daemon.close_api = daemon.close_api, lambda: None
     code, _, err = run("daemon", "stop")
     daemon.close_api = shutdown
     assert code == 8
-    assert "process 999999999, still runs" in err
+    assert f"process {os.getpid()}, still runs" in err
+
+
+@pytest.mark.usefixtures("no_manager")
+@pytest.mark.parametrize("words", [("restart",), ("daemon", "restart")])
+def test_restart_has_the_daemon_hand_over_and_tells_of_the_next_one(daemon, run, words):
+    assert run(*words) == (0, "the daemon runs, process 999999998\n", "")
+    assert ("POST", "/v1/handover", None) in daemon.requests
+    assert ("POST", "/v1/shutdown", None) not in daemon.requests
+
+
+@pytest.mark.usefixtures("no_manager")
+def test_a_daemon_that_no_other_one_replaces_is_a_timeout(daemon, run, monkeypatch):
+    monkeypatch.setattr(daemon_command, "wait_successor", lambda pid, bound: None)
+    code, _, err = run("restart")
+    assert code == 8
+    assert "no other daemon answers within 45 s" in err
+
+
+def test_another_daemon_is_not_waited_for_longer_than_the_bound(daemon):
+    assert daemon_process.wait_successor(daemon.pid, 0.1) is None
+
+
+def test_a_service_that_sleeps_is_not_woken_to_be_stopped(daemon, systemd, run):
+    daemon.activation = "systemd"
+    run("daemon", "install")
+    daemon.requests.clear()
+    assert run("daemon", "stop")[0] == 0
+    assert daemon.requests == []
+    assert calls(systemd)[-1].startswith("--user stop mcpctld.socket")
 
 
 @pytest.mark.usefixtures("no_manager")
@@ -225,7 +262,7 @@ def test_the_agent_of_launchd_is_loaded_and_unloaded(daemon, launchd, places, ru
     assert run("daemon", "start")[0] == 0
     assert calls(launchd)[-1] == f"kickstart {domain}/mcpctl.mcpctld"
     assert run("daemon", "restart")[0] == 0
-    assert calls(launchd)[-1] == f"kickstart -k {domain}/mcpctl.mcpctld"
+    assert calls(launchd)[-1] == f"kill SIGTERM {domain}/mcpctl.mcpctld"
     assert run("daemon", "status")[0] == 0
     assert run("daemon", "stop")[0] == 0
     assert f"bootout {domain}/mcpctl.mcpctld" in calls(launchd)

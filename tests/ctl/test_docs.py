@@ -66,6 +66,10 @@ def test_every_transport_is_named():
     assert all(f"`{transport}`" in DOCS.read_text() for transport in servers.TRANSPORTS)
 
 
+def test_every_era_is_named():
+    assert all(f"`{era}`" in DOCS.read_text() for era in servers.ERAS)
+
+
 def test_no_flag_of_the_documentation_is_invented():
     known = {flag for parser in TREE.values() for flag in parser._option_string_actions}
     # Not argparse's: these stand on the way of every attach.

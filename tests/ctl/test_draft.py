@@ -83,7 +83,7 @@ def test_credentials_in_a_url_are_refused_and_not_repeated():
 
 def test_a_command_runs_with_the_environment_of_now_and_no_more():
     environ = {"PATH": "/bin", "LC_ALL": "C", "HOME": "/h", "AWS_TOKEN": "x", "LANG": "\udcff"}
-    draft = stdio_draft(["/bin/x", "-y"], ["A=1=2"], {}, environ, "/srv")
+    draft = stdio_draft(["/bin/x", "-y"], ["A=1=2"], {}, environ, cwd="/srv")
     assert draft.spec == {
         "command": ["/bin/x", "-y"],
         "env": {"PATH": "/bin", "LC_ALL": "C", "HOME": "/h", "A": "1=2"},

@@ -4,11 +4,14 @@ import stat
 import sys
 import tomllib
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from mcpctl import secret_sources, server_files, wire
+from mcpctl.commands import servers
 from mcpctld.config.load import load_folder
+from mcpctld.model import EraChoice
 
 
 def read(name):
@@ -49,6 +52,17 @@ def test_the_daemon_can_read_what_add_writes(daemon, run):
     assert loaded.servers["a"].spec.headers == {"X-Key": "${secret:x-key}"}
     assert loaded.servers["b"].spec.command[1:] == ["-c", 'echo "\\ \N{SNOWMAN}"']
     assert loaded.servers["b"].spec.env["X"] == "$${y}"
+
+
+def test_the_era_of_a_server_stands_in_its_file(daemon, run):
+    run("add", "--server", "a", "--url", "https://h/", "--era", "legacy")
+    run("add", "--server", "b", "--era", "modern", "--", "sh")
+    loaded = load_folder(wire.config_dir())
+    assert [loaded.servers[name].spec.era for name in "ab"] == ["legacy", "modern"]
+
+
+def test_the_eras_are_those_of_the_daemon():
+    assert set(servers.ERAS) == set(get_args(EraChoice))
 
 
 def test_a_command_is_recorded_by_its_absolute_path(daemon, run, places, monkeypatch):
@@ -132,6 +146,7 @@ def test_a_secret_that_cannot_be_had_ends_the_command_before_anything_is_written
         (["--url", "https://h/", "-u", "a:b", "-p", "x"], "colon"),
         (["--url", "https://h/", "-u", "a", "--bearer-token", "x"], "exclude each other"),
         (["--url", "https://h/", "--transport", "stdio"], "invalid choice"),
+        (["--url", "https://h/", "--era", "2026-07-28"], "invalid choice"),
     ],
 )
 def test_a_command_line_that_makes_no_sense_is_refused(daemon, run, words, message):

@@ -20,6 +20,7 @@ def a_session(**changes):
         "cwd": "/h",
         "pid": 41,
         "transport": "stdio",
+        "bridge": None,
         "protocol_version": "2025-11-25",
         "started_at": time.time() - 65,
         "state": "ready",
@@ -31,45 +32,26 @@ def a_session(**changes):
 
 def test_status_shows_daemon_servers_and_sessions(daemon, run):
     run("add", "--server", "whole", "--url", "https://one/")
-    daemon.sessions = [a_session(), a_session(id="s2", client=None, client_version=None, pid=None)]
+    other = {"id": "s2", "client": None, "client_version": None, "pid": None}
+    other |= {"bridge": "modern-to-legacy", "protocol_version": "2026-07-28"}
+    daemon.sessions = [a_session(), a_session(**other)]
     code, out, err = run("status")
     assert (code, err) == (0, "")
     assert out.startswith("mcpctld 0.1.0, process 999999999, up 1 h 1 min, started by a client\n")
     lines = out.splitlines()
     row = lines[next(i for i, line in enumerate(lines) if line.startswith("SERVER")) + 1]
     assert row.split() == ["whole", "streamable-http", "0", "3", "1", "1.5", "-", "-"]
-    assert lines[-2].split() == [
-        "s1",
-        "x",
-        "claude",
-        "2.0",
-        "ready",
-        "1",
-        "min",
-        "5",
-        "s",
-        "7",
-        "0",
-        "0.2",
-        "12.0",
-        "41",
-    ]
-    assert lines[-1].split() == [
-        "s2",
-        "x",
-        "-",
-        "ready",
-        "1",
-        "min",
-        "5",
-        "s",
-        "7",
-        "0",
-        "0.2",
-        "12.0",
-        "-",
-    ]
+    figures = "1 min 5 s 7 0 0.2 12.0"
+    assert " ".join(lines[-2].split()) == f"s1 x claude 2.0 ready 2025-11-25 {figures} 41"
+    assert " ".join(lines[-1].split()) == f"s2 x - ready 2026-07-28 bridged {figures} -"
     assert out.isascii()
+
+
+def test_a_server_says_how_many_share_its_one_session(daemon, run):
+    run("add", "--server", "shared", "--url", "https://one/")
+    daemon.sessions = [a_session()]
+    row = run("status")[1].splitlines()[4]
+    assert row.split()[:5] == ["shared", "streamable-http", "0", "(3", "share)"]
 
 
 def test_a_server_says_what_is_the_matter_with_it(daemon, run):

@@ -522,3 +522,99 @@ def test_one_call_sends_a_bounded_number_of_parts():
     outbox = Outbox()
     outbox.add((b"x",) * 1000)
     assert 1 < len(outbox.first()) < 1000
+
+
+# ---------------------------------------------------------------- into memory, and out of it
+
+
+async def test_input_is_read_into_the_room_that_there_is_when_it_comes():
+    reading, writing = os.pipe()
+    memory = bytearray(16)
+    asked: list[int] = []
+
+    def room() -> memoryview:
+        asked.append(len(asked))
+        return memoryview(memory)[2:6]
+
+    async with trio.open_nursery() as nursery:
+        stream = DescriptorStream(nursery, reading, None)
+        counts: list[int] = []
+
+        async def read() -> None:
+            counts.append(await stream.receive_into(room))
+
+        async with trio.open_nursery() as inner:
+            inner.start_soon(read)
+            await wait_all_tasks_blocked()
+            assert asked == []
+            os.write(writing, b"abcdef")
+        assert counts == [4]
+        assert bytes(memory[:8]) == b"\0\0abcd\0\0"
+        assert await stream.receive_into(room) == 2
+        assert bytes(memory[2:6]) == b"efcd"
+        os.close(writing)
+        assert await stream.receive_into(room) == 0
+        await stream.aclose()
+        assert await stream.receive_into(room) == 0
+
+
+async def test_a_full_room_is_no_sign_that_there_is_more():
+    reading, writing = os.pipe()
+    async with trio.open_nursery() as nursery:
+        stream = DescriptorStream(nursery, reading, None)
+        os.write(writing, b"ab")
+        assert await stream.receive_into(lambda: memoryview(bytearray(2))) == 2
+        async with trio.open_nursery() as inner:
+            inner.start_soon(stream.receive_into, lambda: memoryview(bytearray(2)))
+            await wait_all_tasks_blocked()
+            os.write(writing, b"c")
+        os.close(writing)
+        await stream.aclose()
+
+
+async def test_an_error_ends_reading_into_memory_and_so_does_closing():
+    ours, theirs = socket.socketpair()
+    async with trio.open_nursery() as nursery:
+        stream = DescriptorStream(nursery, ours.detach(), None)
+        async with trio.open_nursery() as inner:
+            inner.start_soon(stream.receive_into, lambda: memoryview(bytearray(2)))
+            await wait_all_tasks_blocked()
+            stream.close()
+        theirs.close()
+        file = os.open("/", os.O_RDONLY)
+        reading, writing = os.pipe()
+        broken = DescriptorStream(nursery, reading, None)
+        os.write(writing, b"x")
+        os.dup2(file, reading)
+        broken._drained = False
+        assert await broken.receive_into(lambda: memoryview(bytearray(2))) == 0
+        assert broken.failed
+        broken.close()
+        os.close(writing)
+        os.close(file)
+
+
+async def test_what_was_kept_can_be_left_to_somebody_else_even_after_a_cancellation():
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    data = os.urandom(3_000_000)
+    progress: list[int] = []
+    with trio.CancelScope() as scope:
+        async with trio.open_nursery() as nursery:
+            stream = DescriptorStream(nursery, None, writing)
+            stream.surrenders = True
+            stream.progress = lambda: progress.append(stream.kept - stream.buffered)
+            stream.write(data)
+            assert stream.kept == len(data)
+            got = os.read(reading, 100_000)
+            await wait_all_tasks_blocked(0.01)
+            scope.cancel()
+    rest = stream.surrender()
+    assert stream.broken
+    while len(got) + len(rest) < len(data):
+        got += os.read(reading, 1 << 20)
+    assert got + rest == data
+    assert progress == sorted(progress)
+    assert progress[-1] == len(data) - len(rest)
+    stream.close()
+    os.close(reading)

@@ -67,8 +67,10 @@ class Server:
     serve: tuple[str, ...] = ()
     """Instead of `command`: what starts it as an HTTP server."""
     path: str = "/mcp"
-    modern: bool = True
-    """Whether it speaks 2026-07-28; all speak the revisions before."""
+    eras: tuple[str, ...] = ("legacy", "modern")
+    """Which it speaks: the revisions before 2026-07-28, and that one."""
+    gate: bool = False
+    """Whether it is kept to its one era by a gate in front of it."""
 
     @property
     def needs_node(self) -> bool:
@@ -149,7 +151,7 @@ def everything(name: str, list_changed: bool, **where: Any) -> Server:
         ),
         checks=checks,
         not_here=not_here,
-        modern=False,
+        eras=("legacy",),
         **where,
     )
 
@@ -174,6 +176,8 @@ SERVERS = [
     plain("mcp-server-git", "git_log", "the first commit", repo_path="REPOSITORY"),
     house("house-stdio", command=(*HOUSE, "stdio")),
     house("house-http", serve=(*HOUSE, "http")),
+    house("house-legacy-only", serve=(*HOUSE, "http"), eras=("legacy",), gate=True),
+    house("house-modern-only", serve=(*HOUSE, "http"), eras=("modern",), gate=True),
     everything("everything-stdio", True, command=("node", str(EVERYTHING), "stdio")),
     everything("everything-sse", True, serve=("node", str(EVERYTHING), "sse"), path="/sse"),
     everything("everything-http", False, serve=("node", str(EVERYTHING), "streamableHttp")),
@@ -205,9 +209,20 @@ class Client:
         """For the test's id."""
         return f"{self.library}-{self.mode}"
 
-    def expected_version(self, server: Server) -> str:
-        """What it must have negotiated."""
-        return MODERN if self.mode != "legacy" and server.modern else LEGACY
+    @property
+    def eras(self) -> tuple[str, ...]:
+        """Which it speaks, the one that it prefers first."""
+        modes = {"legacy": ("legacy",), "auto": ("modern", "legacy")}
+        return modes.get(self.mode, ("modern",))
+
+    def meets(self, server: Server) -> bool:
+        """Whether both could talk without anything between them."""
+        return any(era in server.eras for era in self.eras)
+
+    def expected_version(self, server: Server, via: str) -> str:
+        """What it must have negotiated: through the shim, always what it likes best."""
+        spoken = self.eras if via == "shim" else [era for era in self.eras if era in server.eras]
+        return MODERN if spoken[0] == "modern" else LEGACY
 
     async def run(self, target: Target, plan: Plan) -> dict[str, Any]:
         """Use every feature; the report of `fixtures.exercise`."""

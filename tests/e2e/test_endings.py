@@ -154,7 +154,9 @@ async def test_a_client_killed_with_9_leaves_nothing(
 # ---------------------------------------------------------------- the server's side
 
 
-async def test_a_local_server_killed_with_9_fails_its_calls_by_name(stage: Stage) -> None:
+async def test_a_local_server_killed_with_9_fails_its_calls_by_name_and_is_started_again(
+    stage: Stage,
+) -> None:
     stage.parrot()
     async with stage.session("parrot") as client:
         grandchild = (await client.ask(1, "test/grandchild"))["result"]["pid"]
@@ -167,8 +169,8 @@ async def test_a_local_server_killed_with_9_fails_its_calls_by_name(stage: Stage
             error = error_of(await client.answer(ident))
             assert "parrot was killed by signal 9" in error["message"]
             assert error["data"]["kind"] == "unreachable"
-        assert await client.exit() == 6
-        assert b"killed by signal 9" in client.errors
+        assert (await client.ask(6, "test/pid"))["result"]["pid"] != child
+        assert await client.finish() == 0
     await only_the_daemon_is_left(stage.home)
     await until(lambda: not alive(grandchild), "the end of what the server had started")
     assert "killed by signal 9" in stage.logged("session.error")[0]["error"]
@@ -181,7 +183,6 @@ async def test_the_last_words_of_a_local_server_are_in_the_error(stage: Stage) -
         answer = await client.ask(1, "test/leave", {"code": 3, "words": words})
         assert "exited with code 3" in error_of(answer)["message"]
         assert words in error_of(answer)["message"]
-        assert await client.exit() == 6
     assert words in {line["line"] for line in stage.logged("server.stderr")}
 
 
@@ -248,7 +249,7 @@ async def test_after_a_restart_of_the_http_server_the_same_session_works_again(
 # ---------------------------------------------------------------- the daemon
 
 
-async def test_sigterm_lets_calls_in_flight_finish(
+async def test_sigterm_lets_calls_in_flight_finish_and_the_session_goes_on_elsewhere(
     stage: Stage, upstream: scripted.Upstream
 ) -> None:
     draining = trio.Event()
@@ -259,7 +260,7 @@ async def test_sigterm_lets_calls_in_flight_finish(
         await exchange.reply({"finished": True})
 
     stage.remote(upstream)
-    stage.home.start_daemon()
+    pid = stage.home.start_daemon()
     async with stage.session("remote") as client:
         await client.request(1, "tools/call")
         await upstream.wait_for("tools/call")
@@ -268,14 +269,14 @@ async def test_sigterm_lets_calls_in_flight_finish(
         await until(lambda: stage.logged("daemon.draining"), "daemon.draining in the log")
         draining.set()
         assert (await client.answer(1))["result"] == {"finished": True}
-        assert await client.exit() == 69
-        assert b"the daemon is stopping" in client.errors
-    assert await trio.to_thread.run_sync(stage.home.wait_daemon) == 0
-    assert stage.home.processes() == []
-    assert list(stage.home.runtime_dir.glob("*.sock")) == []
+        assert await trio.to_thread.run_sync(stage.home.wait_daemon) == 0
+        assert (await client.call(2, "x"))["result"] == {"finished": True}
+        assert [daemon.pid for daemon in stage.home.daemons()] != [pid]
+        assert await client.finish() == 0
+        assert client.errors == b""
 
 
-async def test_sigterm_fails_calls_that_take_longer_than_the_bound(stage: Stage) -> None:
+async def test_calls_that_take_longer_than_the_bound_fail_in_the_next_daemon(stage: Stage) -> None:
     stage.home.settings(drain_timeout_s=0.3)
     stage.parrot()
     stage.home.start_daemon()
@@ -284,26 +285,25 @@ async def test_sigterm_fails_calls_that_take_longer_than_the_bound(stage: Stage)
         await client.ask(2, "test/pid")
         assert stage.home.daemon is not None
         stage.home.daemon.terminate()
+        assert "the daemon was restarted" in error_of(await client.answer(1))["message"]
+        assert await client.finish() == 0
+    assert await trio.to_thread.run_sync(stage.home.wait_daemon) == 0
+
+
+async def test_a_daemon_that_is_told_to_stop_by_the_api_ends_its_sessions(stage: Stage) -> None:
+    stage.home.settings(drain_timeout_s=0.3)
+    stage.parrot()
+    stage.home.start_daemon()
+    async with stage.session("parrot") as client:
+        await client.request(1, "test/never")
+        await client.ask(2, "test/pid")
+        assert stage.home.api("POST", "/v1/shutdown")[0] == 200
         assert "the daemon is stopping" in error_of(await client.answer(1))["message"]
         assert await client.exit() == 69
+        assert b"the daemon is stopping" in client.errors
     assert await trio.to_thread.run_sync(stage.home.wait_daemon) == 0
     await until(lambda: stage.home.processes() == [], "the end of all processes")
-
-
-async def test_a_daemon_killed_with_9_is_noticed_and_the_next_one_starts(stage: Stage) -> None:
-    stage.parrot()
-    async with stage.session("parrot") as client:
-        (daemon,) = stage.home.daemons()
-        os.kill(daemon.pid, signal.SIGKILL)
-        with pytest.raises(EndOfOutputError):
-            await client.line()
-        assert await client.exit() == 69
-        assert b"the daemon went away" in client.errors
-    await until(lambda: stage.home.processes() == [], "the end of all processes")
-    async with stage.session("parrot") as client:
-        assert await client.ask(1, "anything") == {"jsonrpc": "2.0", "id": 1, "result": {}}
-        (successor,) = stage.home.daemons()
-        assert successor.pid != daemon.pid
+    assert list(stage.home.runtime_dir.glob("*.sock")) == []
 
 
 async def hang_up(client: RawClient) -> None:

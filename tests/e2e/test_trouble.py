@@ -81,6 +81,7 @@ async def test_a_server_that_is_absent_at_spawn_is_waited_for(stage: Stage) -> N
         async with stage.upstream(port=port):
             assert "result" in await client.answer(1)
             assert "result" in await client.call(2, "echo")
+            await client.finish()
 
 
 async def until_session(stage: Stage) -> None:
@@ -105,7 +106,7 @@ async def test_a_server_that_stays_absent_is_named_in_the_error(stage: Stage) ->
 async def test_a_connection_that_the_server_closed_while_idle_is_not_used_again(
     stage: Stage, upstream: Upstream, method: str
 ) -> None:
-    @upstream.on("ping")
+    @upstream.on("prompts/list")
     async def answer_and_close(exchange: Exchange) -> None:
         await exchange.reply({})
         await exchange.drop()
@@ -114,7 +115,7 @@ async def test_a_connection_that_the_server_closed_while_idle_is_not_used_again(
     async with stage.session("remote") as client:
         for number in range(5):
             closed = upstream.closed
-            assert (await client.ask(f"ping-{number}", "ping"))["result"] == {}
+            assert (await client.ask(f"last-{number}", "prompts/list"))["result"] == {}
             await upstream.wait_closed(closed + 1)
             assert "result" in await client.ask(number, method, {"name": "echo"})
         assert len(upstream.calls(method)) == 5

@@ -123,7 +123,8 @@ async function told(wanted, condition) {
 }
 
 async function listChanged(wanted) {
-  if (!wanted) return told(null, () => seen.listChanges);
+  // Told unasked; from 2026-07-28 on only to who listens.
+  if (!wanted) return listening([], () => told(null, () => seen.listChanges));
   return listening([], async () => {
     const before = seen.listChanges;
     return told(wanted, () => seen.listChanges > before);

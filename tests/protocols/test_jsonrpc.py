@@ -277,6 +277,31 @@ def test_an_id_is_replaced_or_added():
     assert jsonrpc.with_id(one(b'{"method":"x"}'), b"2") == b'{"id":2,"method":"x"}'
 
 
+# ---------------------------------------------------------------- made of JSON text
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        pytest.param(jsonrpc.new_request(b"7", "a/b", b'{"x":1}'), id="request"),
+        pytest.param(jsonrpc.new_request(b'"\\u00e9"', "a/b"), id="request without params"),
+        pytest.param(jsonrpc.new_notification("n/\ud800", b'{"x":[1.0]}'), id="notification"),
+        pytest.param(jsonrpc.new_notification("n"), id="notification without params"),
+        pytest.param(jsonrpc.new_result(b"7", b'{"x":1}'), id="result"),
+        pytest.param(
+            jsonrpc.new_error(b"7", jsonrpc.error_text(-32601, "no", {"x": 1})),
+            id="error with data",
+        ),
+        pytest.param(jsonrpc.new_error(b"null", jsonrpc.error_text(-32601, "no")), id="error"),
+    ],
+)
+def test_a_message_made_of_json_text_is_the_one_that_would_be_parsed(made: Message):
+    read = one(made.raw)
+    assert (read.raw, read.kind, read.id) == (made.raw, made.kind, made.id)
+    assert read.method in (made.method, made.method.replace("\ud800", "\ufffd"))
+    assert (read.params, read.result, read.error) == (made.params, made.result, made.error)
+
+
 # ---------------------------------------------------------------- any bytes at all
 
 json_values = st.recursive(

@@ -24,6 +24,7 @@ from mcpctld.sessions.attached import Attached
 from mcpctld.sessions.events import EventBus
 from mcpctld.sessions.figures import Recorder
 from mcpctld.sessions.session import Services, Session
+from mcpctld.sessions.shelf import Shelf
 from mcpctld.tunnels.origin import open_origin
 from mcpctld.upstreams import Context, Facts, Shared, Upstream, make_upstream
 
@@ -203,9 +204,9 @@ async def attached(
     async with trio.open_nursery() as nursery:
         http = HttpClient(nursery, open_origin, lambda: 512)
         events = EventBus()
-        services = Services(
-            http, events, Shared("key", nursery, facts or Facts()), max_message_bytes, make
-        )
+        shared = Shared("key", nursery, facts or Facts())
+        unopened = Shelf("/nowhere", nursery)  # so nothing is kept
+        services = Services(http, events, shared, unopened, max_message_bytes, make)
         control = trio.socket.from_stdlib_socket(handles.theirs)
         given = Attached(control, handles.fds, fields or [])
         session = Session("s1", make_server(spec), spec, given, services, Recorder())

@@ -27,6 +27,7 @@ from mcpctld.protocols.jsonrpc import Batch, Message
 from mcpctld.sessions import agent as agent_module
 from mcpctld.sessions.agent import Agent, describe_daemon
 from mcpctld.sessions.commons import Commons
+from mcpctld.sessions.shelf import Shelf
 from mcpctld.tunnels.origin import open_origin
 from mcpctld.upstreams import stdio
 from sessions.client import Client, bounded, error_of, journal, make_handles
@@ -50,7 +51,8 @@ class Daemon:
         self.secrets = SecretStore(str(folder / "state"), "file")
         self.http = HttpClient(nursery, open_origin, lambda: 512)
         info = describe_daemon("self", str(folder / "log"))
-        self.agent = Agent(self.store, self.secrets, self.http, Commons(nursery), info)
+        commons = Commons(nursery, Shelf(str(folder / "state"), nursery))
+        self.agent = Agent(self.store, self.secrets, self.http, commons, info)
         self.accepting = trio.CancelScope()
         self.path = str(folder / "attach.sock")
         self.clients: list[Client] = []
@@ -275,7 +277,7 @@ async def test_who_does_not_greet_properly_is_hung_up_on(daemon: Daemon, said: b
 
 
 @bounded
-async def test_two_descriptors_instead_of_three_are_no_greeting(daemon: Daemon):
+async def test_two_descriptors_are_no_greeting(daemon: Daemon):
     with journal() as log:
         sock = await daemon.connect()
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, bytes([0, 0, 0, 0, 1, 0, 0, 0]))]
@@ -283,7 +285,7 @@ async def test_two_descriptors_instead_of_three_are_no_greeting(daemon: Daemon):
         control = trio.socket.from_stdlib_socket(sock)
         assert await control.recv(100) == b""
         control.close()
-    assert "2 descriptors instead of 3" in log.of("attach.bad_greeting")[0].error
+    assert "2 descriptors instead of 4" in log.of("attach.bad_greeting")[0].error
 
 
 @bounded

@@ -39,6 +39,7 @@ async def test_a_connection_is_made_and_probed_by_the_kernel_when_silent(host):
         assert stream.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 30
         assert stream.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL) == 10
         assert stream.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT) == 3
+        assert stream.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 45_000
         assert stream.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
         async with await listener.accept() as other:
             await other.send_all(b"x")

@@ -25,6 +25,8 @@ class Stand:
         self.spec = spec
         self.open = 0
         """Connections to it."""
+        self.sees_our_ids = False
+        """Clients share it, so requests come to it under ids that are not the clients' own."""
 
     def deafen(self) -> None:
         """Stop reading what is sent."""
@@ -181,6 +183,7 @@ async def _serve(transport: str, handler: Handler) -> AsyncIterator[HttpStand]:
     (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
     port = listener.socket.getsockname()[1]
     stand = HttpStand(f"http://127.0.0.1:{port}/mcp", transport)
+    stand.sees_our_ids = handler is answer_fly_wrap
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_until_death, stand, handler, listener)
         yield stand

@@ -134,7 +134,7 @@ async def test_a_call_that_may_not_be_made_twice_is_not_when_its_answer_is_lost(
         assert "answer is lost" in str(await w.failure(1))
         w.send(id=2, method="tools/call", params={"name": "pay"})
         await w.answer(2)
-        assert sum(b'"id": 1' in exchange.body for exchange in w.server.calls("POST")) == 1
+        assert sum(b'"id": 1,' in exchange.body for exchange in w.server.calls("POST")) == 1
 
 
 @pytest.mark.parametrize(
@@ -276,6 +276,7 @@ async def test_what_was_found_is_used_by_the_next_session(autojump_clock):
         ("http-sse", "streamable-http"),
         ("http-sse", "fly-wrap"),
         ("fly-wrap", "streamable-http"),
+        ("fly-wrap", "http-sse"),
         ("streamable-http", "http-sse"),
         ("streamable-http", "fly-wrap"),
         ("streamable-http", "streamable-http"),
@@ -295,6 +296,22 @@ async def test_a_wrong_memory_costs_nothing_and_is_put_right(
         await w.answer(1)
         assert w.upstream.name == really
         assert w.verdicts == {URL: really}
+
+
+async def test_a_memory_of_the_wrapper_heals_though_the_server_offers_a_get_stream(autojump_clock):
+    async with world("auto", verdicts={URL: "fly-wrap"}) as w:
+
+        @w.server.on("GET")
+        async def listen(exchange: Exchange) -> None:
+            await exchange.start_events()
+            await exchange.client_left()
+            await exchange.drop()
+
+        begin(w)
+        await w.answer("init")
+        await w.answer(1)
+        assert w.upstream.name == "streamable-http"
+        assert w.verdicts == {URL: "streamable-http"}
 
 
 @pytest.mark.parametrize("known", ["http-sse", "fly-wrap"])
@@ -394,3 +411,21 @@ async def test_a_refusal_weighs_nothing_afterwards(autojump_clock):
         assert not w.upstream.full
         w.send(id=9, method="x", params={"x": "y" * 700})
         assert w.upstream.full
+
+
+async def test_what_waited_for_a_server_that_cannot_be_reached_is_handed_back(autojump_clock):
+    async with world("auto", verdicts={URL: "http-sse"}, reachable=False, connect_timeout_s=2) as w:
+        w.send(id=1, method="initialize", params=INITIALIZE)
+        await w.over.wait()
+        assert isinstance(w.ended, Unreachable)
+        ((raw, error),) = w.ears.losses
+        assert b'"initialize"' in (raw or b"")
+        assert error.unprocessed
+        assert w.verdicts == {URL: "http-sse"}
+
+
+async def test_what_waits_while_a_verdict_is_put_right_is_sent_and_not_handed_back(autojump_clock):
+    async with world("auto", verdicts={URL: "http-sse"}) as w:
+        begin(w)
+        await w.answer(1)
+        assert w.ears.losses == []

@@ -1,56 +1,12 @@
 """The dialect of `fly mcp wrap`, in detail; what all transports do is in the contract suite."""
 
-import json
-
 import pytest
 import trio
 
 from fixtures.scripted import Exchange
 from mcpctld.errors import Conflict, Denied, NotFound, Unreachable
-from upstreams.world import World, world
-
-
-class Wrapper:
-    """One process, one listener."""
-
-    def __init__(self, w: World) -> None:
-        self.w = w
-        self.listener: Exchange | None = None
-        self.others = False
-        """Another client holds the stream."""
-        self.heard: list[bytes] = []
-        w.server.on("GET")(self.listen)
-        w.server.on("POST")(self.take)
-
-    async def listen(self, exchange: Exchange) -> None:
-        if self.others or self.listener is not None:
-            await exchange.answer(409, b"Another client is already connected")
-            return
-        self.listener = exchange
-        try:
-            await exchange.start_events()
-            await exchange.client_left()
-        finally:
-            self.listener = None
-        await exchange.drop()
-
-    async def take(self, exchange: Exchange) -> None:
-        self.heard.append(exchange.body)
-        await exchange.answer(202)
-        for line in exchange.body.splitlines():
-            message = json.loads(line)
-            if "id" in message and not message["method"].startswith("never"):
-                await self.say(b'{"jsonrpc":"2.0","id":%d,"result":{}}\n' % message["id"])
-
-    async def say(self, data: bytes) -> None:
-        if self.listener is not None:
-            await self.listener.chunk(data)
-
-    async def hang_up(self) -> None:
-        """The machine goes to sleep: the stream ends."""
-        assert self.listener is not None
-        stream, self.listener = self.listener.stream, None
-        await stream.aclose()
+from upstreams.world import world
+from upstreams.wrapper import Wrapper
 
 
 async def test_the_stream_stands_before_anything_is_sent(autojump_clock):
@@ -83,19 +39,20 @@ async def test_messages_go_one_at_a_time(autojump_clock):
             w.send(id=ident, method="ping")
         await w.answer(19)
         assert most == 1
-        assert [json.loads(body)["id"] for body in wrapper.heard] == list(range(20))
+        first = wrapper.messages[0]["id"]
+        assert [seen["id"] for seen in wrapper.messages] == list(range(first, first + 20))
 
 
 async def test_lines_may_be_cut_and_joined_in_any_way(autojump_clock):
     async with world("fly-wrap") as w:
         wrapper = Wrapper(w)
         w.send(id=0, method="never")
-        await w.server.wait_for("POST")
+        id = await wrapper.id_of("never")
         line = b'{"jsonrpc":"2.0","method":"n","params":"\xc3\xa9"}'
         await wrapper.say(line + b"\n" + line + b"\r\n\n" + line[:43])
         for at in range(43, len(line)):
             await wrapper.say(line[at : at + 1])
-        await wrapper.say(b"\nnoise\n" + b'{"jsonrpc":"2.0","id":0,"result":{}}\n')
+        await wrapper.say(b"\nnoise\n" + b'{"jsonrpc":"2.0","id":%d,"result":{}}\n' % id)
         await w.answer(0)
         assert w.ears.lines[:3] == [line] * 3
         assert len(w.log.of("server.garbage")) == 1
@@ -105,9 +62,9 @@ async def test_an_answer_over_the_limit_fails_its_call(autojump_clock):
     async with world("fly-wrap", max_message_bytes=5000) as w:
         wrapper = Wrapper(w)
         w.send(id=1, method="never")
-        await w.server.wait_for("POST")
+        id = await wrapper.id_of("never")
         await wrapper.say(b'{"method":"n","params":"%s"}\n' % (b"x" * 9999))
-        await wrapper.say(b'{"jsonrpc":"2.0","id":1,"result":"%s"}\n' % (b"x" * 9999))
+        await wrapper.say(b'{"jsonrpc":"2.0","id":%d,"result":"%s"}\n' % (id, b"x" * 9999))
         assert "max_message_bytes" in str(await w.failure(1))
 
 

@@ -1,10 +1,12 @@
 """HTTP+SSE of 2024-11-05, in detail; what all transports do is in the contract suite."""
 
+import json
+
 import pytest
 import trio
 
 from fixtures.scripted import Exchange
-from mcpctld.errors import McpctlError, PeerError, Unreachable
+from mcpctld.errors import McpctlError, PeerError, SessionLost, Unreachable
 from upstreams.world import World, world
 
 
@@ -273,6 +275,22 @@ async def test_what_a_client_sends_before_the_endpoint_is_known_is_bounded(autoj
         await w.over.wait()
 
 
+async def test_a_call_forgotten_before_the_endpoint_is_known_is_not_made(autojump_clock):
+    async with world("http-sse", max_message_bytes=1000) as w:
+        sse = Sse(w, "")
+        w.send(id=1, method="x", params={"x": "y" * 1000})
+        w.send(id=2, method="ping")
+        assert w.upstream.full
+        w.upstream.forget(b"1")
+        assert not w.upstream.full
+        await w.server.wait_for("GET")
+        await w.settle()
+        assert sse.stream is not None
+        await sse.stream.event("/say", "event: endpoint")
+        await w.answer(2)
+        assert w.server.calls("x") == []
+
+
 async def test_a_refusal_of_the_stream_without_end_is_not_read_to_it(autojump_clock):
     async with world("http-sse") as w:
 
@@ -306,3 +324,121 @@ async def test_a_client_that_lags_behind_holds_the_stream_back(autojump_clock):
         w.ears.read_on()
         await w.answer(1)
         assert len(w.ears.lines) == 1001
+
+
+# ---------------------------------------------------------------- the session is lost
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [(404, b"Session not found"), (400, b"No transport found for sessionId"), (400, b"")],
+)
+async def test_a_message_refused_for_want_of_a_session_is_handed_back_and_ends_it(
+    autojump_clock, status: int, body: bytes
+):
+    async with world("http-sse") as w:
+        sse = Sse(w)
+        w.send(id=1, method="ping")
+        await w.answer(1)
+
+        @w.server.on("POST")
+        async def refuse(exchange: Exchange) -> None:
+            if exchange.rpc == "x":
+                await exchange.answer(status, body, ("Content-Type", "text/plain"))
+            else:
+                await sse.take(exchange)
+
+        w.send(id=2, method="never")
+        w.send(id=3, method="x")
+        await w.over.wait()
+        assert isinstance(w.ended, SessionLost)
+        assert str(status) in str(w.ended)
+        ((raw, error),) = w.ears.losses
+        assert json.loads(raw or b"")["method"] == "x"
+        assert error.unprocessed
+        assert w.ears.failures == []  # what else is open is for others to decide
+
+
+async def test_at_the_end_of_the_stream_what_was_not_sent_is_handed_back_in_order(autojump_clock):
+    async with world("http-sse") as w:
+        sse = Sse(w)
+        w.send(id=1, method="ping")
+        await w.answer(1)
+
+        @w.server.on("POST")
+        async def never(exchange: Exchange) -> None:
+            exchange.answered = True
+            await exchange.client_left()
+            await exchange.drop()
+
+        w.send(id=2, method="sent")
+        await w.server.wait_for("sent")
+        w.up = False
+        w.http.close_idle()
+        w.send(id=3, method="no connection")
+        w.send(method="notifications/first")
+        w.send(id=4, method="behind it")
+        await w.settle()
+        assert sse.stream is not None
+        await sse.stream.stream.aclose()
+        await w.over.wait()
+        assert isinstance(w.ended, Unreachable)
+        told = [json.loads(raw or b"")["method"] for raw, _ in w.ears.losses]
+        assert told == ["no connection", "notifications/first", "behind it"]
+        assert all(error.unprocessed for _, error in w.ears.losses)
+        assert not w.ended.unprocessed
+        assert w.ears.failures == []
+
+
+async def test_what_waits_for_a_stream_that_never_comes_is_handed_back(autojump_clock):
+    async with world("http-sse", reachable=False, connect_timeout_s=2) as w:
+        w.send(id=1, method="initialize")
+        await w.over.wait()
+        assert isinstance(w.ended, Unreachable)
+        assert [json.loads(raw or b"")["id"] for raw, _ in w.ears.losses] == [1]
+
+
+# ---------------------------------------------------------------- another network
+
+
+@pytest.mark.parametrize("rests", [True, False])
+async def test_after_a_change_of_network_a_session_at_rest_ends_and_one_at_work_goes_on(
+    autojump_clock, rests: bool
+):
+    async with world("http-sse", url="http://far.example/mcp") as w:
+        sse = Sse(w)
+        w.send(id=1, method="ping")
+        await w.answer(1)
+
+        @w.server.on("POST")
+        async def silent(exchange: Exchange) -> None:
+            await exchange.answer(500 if exchange.rpc == "refused" else 202)
+
+        for method in ("forgotten", "cancelled", "refused"):  # nobody waits for these any more
+            w.send(id=method, method=method)
+        w.upstream.forget(b'"forgotten"')
+        w.send(method="notifications/cancelled", params={"requestId": "cancelled"})
+        await w.failure("refused")
+        if not rests:
+            w.send(id=2, method="x")
+            await w.server.wait_for("x")
+            await w.settle()
+        w.http.renew("the network has changed")
+        await trio.sleep(1)
+        assert w.over.is_set() == rests
+        if rests:
+            assert "the network has changed" in str(w.ended)
+        else:
+            await sse.reply(2)
+            await w.answer(2)
+
+
+async def test_a_server_on_this_machine_is_not_concerned(autojump_clock):
+    async with world("http-sse") as w:
+        Sse(w)
+        w.send(id=1, method="ping")
+        await w.answer(1)
+        w.http.renew("the network has changed")
+        await trio.sleep(1)
+        w.send(id=2, method="ping")
+        await w.answer(2)

@@ -5,7 +5,7 @@ from typing import Any
 import trio
 import trio.testing
 
-from mcpctld.protocols.jsonrpc import Batch, Message, parse
+from mcpctld.protocols.jsonrpc import Batch, Message, id_key, parse
 from mcpctld.upstreams._deadlines import Deadlines
 from mcpctld.upstreams._lane import Lane, Load, goes_first, requests_in
 
@@ -29,6 +29,20 @@ class Lanes:
             self.lane.hold(posted)
 
 
+def test_a_request_that_waits_can_be_taken_out_and_nothing_else_is():
+    lanes = Lanes()
+    stop = message("stop")
+    batch = parse(b'[{"id":7,"method":"in a batch"}]')
+    for each in (stop, message("a"), message("b", 7), batch, message("c", 8)):
+        lanes.lane.send(each)
+    taken = lanes.lane.forget(id_key(b"7"))
+    assert taken is not None
+    assert taken.method == "b"
+    assert lanes.lane.forget(id_key(b"7")) is None
+    assert list(lanes.lane)[1] is batch
+    assert len(list(lanes.lane)) == 3
+
+
 def test_a_held_lane_keeps_what_comes_until_its_holder_lets_go():
     lanes = Lanes()
     stop = message("stop")
@@ -50,6 +64,37 @@ def test_a_closed_lane_gives_back_what_it_holds_and_sends_nothing_more():
     assert len(lanes.lane.close()) == 1
     lanes.lane.release(stop)
     lanes.lane.send(message("b"))
+    assert lanes.sent == ["stop"]
+
+
+def test_what_is_set_aside_lets_others_pass_and_goes_first_when_it_rejoins():
+    lanes = Lanes()
+    stop = message("stop")
+    for ident, method in ((1, "a"), (2, "b"), (3, "c")):
+        lanes.lane.set_aside(message(method, ident))
+    lanes.lane.send(stop)
+    lanes.lane.send(message("d"))
+    assert lanes.sent == ["stop"]
+    taken = lanes.lane.forget(id_key(b"2"))
+    assert taken is not None
+    assert taken.method == "b"
+    lanes.lane.rejoin()
+    assert lanes.sent == ["stop"]  # the lane is held
+    lanes.lane.release(stop)
+    assert lanes.sent == ["stop", "a", "c", "d"]
+
+
+def test_what_is_set_aside_was_not_sent():
+    lanes = Lanes()
+    lanes.lane.send(message("stop"))
+    lanes.lane.set_aside(message("a"))
+    lanes.lane.send(message("b"))
+    assert [each.method for each in lanes.lane if isinstance(each, Message)] == ["a", "b"]
+    assert len(lanes.lane.take_aside()) == 1
+    lanes.lane.set_aside(message("c"))
+    closed = lanes.lane.close()
+    assert [each.method for each in closed if isinstance(each, Message)] == ["c", "b"]
+    lanes.lane.rejoin()
     assert lanes.sent == ["stop"]
 
 

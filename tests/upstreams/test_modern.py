@@ -93,6 +93,9 @@ async def test_a_subscription_stays_open_and_ends_by_cancelling(autojump_clock):
         @w.server.on("subscriptions/listen")
         async def listen(exchange: Exchange) -> None:
             await exchange.start_events()
+            acknowledged = "notifications/subscriptions/acknowledged"
+            params = {"notifications": {"toolsListChanged": True}}
+            await exchange.event({"jsonrpc": "2.0", "method": acknowledged, "params": params})
             async with trio.open_nursery() as nursery:
 
                 async def until_left() -> None:
@@ -129,14 +132,21 @@ async def test_a_broken_stream_is_not_taken_up_again(autojump_clock):
         assert w.server.calls("GET") == []
 
 
-@pytest.mark.parametrize(("status", "code"), [(400, -32020), (400, -32022), (404, -32601)])
-async def test_refusals_are_relayed_in_the_servers_words(autojump_clock, status: int, code: int):
+@pytest.mark.parametrize("theirs", [1, None, "server-error", ...])
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [(400, -32020), (400, -32021), (400, -32022), (400, -32602), (404, -32601), (500, -32603)],
+)
+async def test_refusals_are_relayed_in_the_servers_words(
+    autojump_clock, status: int, code: int, theirs: object
+):
+    ident = {} if theirs is ... else {"id": theirs}
     async with world() as w:
         error = {"code": code, "message": "no", "data": {"supported": ["2026-07-28"]}}
 
         @w.server.on("tools/call")
         async def refuse(exchange: Exchange) -> None:
-            await exchange.json({"jsonrpc": "2.0", "id": 1, "error": error}, status=status)
+            await exchange.json({"jsonrpc": "2.0", **ident, "error": error}, status=status)
 
         ask(w, 1, "tools/call", name="x")
         assert (await w.answer(1))["error"] == error

@@ -617,6 +617,27 @@ async def test_a_forgotten_call_costs_no_connection(autojump_clock):
         assert w.ears.failures == []
 
 
+async def test_a_call_forgotten_while_it_waits_for_its_turn_is_not_made(autojump_clock):
+    async with world(max_message_bytes=1000) as w:
+        go_on = trio.Event()
+
+        @w.server.on("notifications/x")
+        async def slow(exchange: Exchange) -> None:
+            await go_on.wait()
+            await exchange.answer(202)
+
+        w.send(method="notifications/x")
+        w.send(id=1, method="tools/call", params={"x": "y" * 1000})
+        w.send(id=2, method="tools/list")
+        assert w.upstream.full
+        w.upstream.forget(b"1")
+        assert not w.upstream.full
+        await w.server.wait_for("notifications/x")
+        go_on.set()
+        await w.answer(2)
+        assert w.server.calls("tools/call") == []
+
+
 async def test_an_answer_may_take_an_hour(autojump_clock):
     async with world() as w:
 

@@ -10,7 +10,7 @@ The HTTP client between them is the real one.
 import contextlib
 import json
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import h11
@@ -53,9 +53,10 @@ class Ears:
         self.failures.append((json.loads(id), error))
         self._wake()
 
-    def lost(self, message: Message | Batch | None, error: McpctlError) -> None:
+    def lost(self, message: Message | Batch | None, error: McpctlError) -> bool:
         self.losses.append((message.raw if message else None, error))
         self._wake()
+        return True
 
     def evidence(self, request: Message, status: int, error: Message | None) -> bool:
         return False
@@ -209,9 +210,13 @@ async def world(
     verdicts: dict[str, str] | None = None,
     max_message_bytes: int = 64 * MiB,
     reachable: bool = True,
+    make: Callable[[Context], Upstream] = make_upstream,
     **spec: Any,
 ) -> AsyncIterator[World]:
-    """The transport, running; at the end it is closed, and no connection may be left."""
+    """The transport, running; at the end it is closed, and no connection may be left.
+
+    `make` puts something else there, layers over the transport say.
+    """
     server = scripted.Upstream(80)
     with journal() as log:
         made = World(server, log)
@@ -221,7 +226,7 @@ async def world(
         with trio.fail_after(LONG_S):
             async with trio.open_nursery() as outer:
                 made.shared = Shared("key", outer, known)
-                await _live(made, outer, described, max_message_bytes)
+                await _live(made, outer, described, max_message_bytes, make)
                 try:
                     yield made
                     with trio.fail_after(60):
@@ -243,14 +248,19 @@ async def world(
 
 def nothing_kept(upstream: Upstream) -> None:
     """What is over must be forgotten: it holds its whole message."""
-    inner = getattr(upstream, "_inner", upstream)
+    inner = getattr(upstream, "below", upstream)
+    inner = getattr(inner, "_inner", inner)
     if isinstance(inner, StreamableHttp):
         assert inner._posts == {}
         assert inner._open == set()
 
 
 async def _live(
-    made: World, nursery: trio.Nursery, spec: ServerSpec, max_message_bytes: int
+    made: World,
+    nursery: trio.Nursery,
+    spec: ServerSpec,
+    max_message_bytes: int,
+    make: Callable[[Context], Upstream],
 ) -> None:
     async def connect(origin: Origin) -> Opened:
         await trio.lowlevel.checkpoint()
@@ -273,7 +283,7 @@ async def _live(
         max_message_bytes=max_message_bytes,
         log=_adapter(),
     )
-    made.upstream = make_upstream(context)
+    made.upstream = make(context)
     inside.start_soon(_run, made)
 
 

@@ -2,11 +2,12 @@
 
 import argparse
 import os
+import signal
 
 from mcpctl import output, service, shapes
 from mcpctl.client import Client
 from mcpctl.commands.common import Commands, command, json_flag, verbs
-from mcpctl.daemon_process import program, running_client, wait_gone
+from mcpctl.daemon_process import program, running_client, wait_gone, wait_successor
 from mcpctl.errors import CtlError, NotRunning
 from mcpctl.service import Service
 
@@ -23,11 +24,12 @@ def add_to(commands: Commands) -> None:
         ("install", install, "make the daemon a service that starts when a client needs it"),
         ("uninstall", uninstall, "remove the service"),
         ("start", start, "start the daemon"),
-        ("stop", stop, "let the daemon finish its calls and end"),
-        ("restart", restart, "end the daemon and start it anew"),
+        ("stop", stop, "let the daemon finish its calls, and end it and its sessions"),
+        ("restart", restart, "start the daemon anew; sessions go on"),
         ("run", run_here, "run the daemon in the foreground, for service managers of other kinds"),
     ):
         command(group, name, run, text)
+    command(commands, "restart", restart, "start the daemon anew; sessions go on")
     json_flag(command(group, "status", status, "show whether and how the daemon runs"))
 
 
@@ -70,26 +72,32 @@ def start(_: argparse.Namespace) -> int:
 
 
 def stop(_: argparse.Namespace) -> int:
-    """End the daemon; calls in flight are finished within its bound."""
+    """End the daemon and its sessions; calls in flight are finished within its bound."""
     found = _installed()
+    # Where the manager listens for a daemon that does not run, to ask would start it.
+    asleep = found is not None and found.listening() and not found.running()
+    ended = not asleep and _shut_down()
     if found and _holds(found):
         found.stop()
-    if _shut_down() or found:
+    if ended or found:
         print("the daemon has ended")
     else:
         output.note("the daemon was not running")
     return 0
 
 
-def restart(args: argparse.Namespace) -> int:
-    """End the daemon and start it anew."""
+def restart(_: argparse.Namespace) -> int:
+    """Start the daemon anew; sessions go on."""
     found = _installed()
     if found:
-        _end_stranger(found)
+        stranger = _stranger(found)
         found.restart()
+        _dismiss(stranger)
+        info: shapes.DaemonInfo | None = running_client().status()["daemon"]
     else:
-        _shut_down()
-    info = running_client().status()["daemon"]
+        info = _hand_over()
+    if info is None:
+        raise CtlError("timeout", f"no other daemon answers within {STOP_BOUND_S:.0f} s")
     print(f"the daemon runs, process {info['pid']}")
     return 0
 
@@ -121,10 +129,11 @@ def status(args: argparse.Namespace) -> int:
 
 
 def _take_over(found: Service) -> None:
-    # Between the end of the old daemon and the new sockets a client may start another one.
+    """Have the manager hold the sockets; a daemon that a client started hands its sessions over to the service."""
     for _ in range(TAKE_OVER_TRIES):
-        _end_stranger(found)
+        stranger = _stranger(found)
         found.enable()
+        _dismiss(stranger)
         if Client().status()["daemon"]["activation"] == found.name:
             return
         found.stop()
@@ -135,10 +144,34 @@ def _holds(found: Service) -> bool:
     return found.listening() or found.running()
 
 
-def _end_stranger(found: Service) -> None:
-    # One that a client started. Behind the manager's own sockets, to ask would start another.
-    if not _holds(found):
-        _shut_down()
+def _stranger(found: Service) -> int | None:
+    """The process of a daemon that a client started. Behind the manager's own sockets, to ask would start another."""
+    if _holds(found):
+        return None
+    try:
+        return Client().status()["daemon"]["pid"]
+    except NotRunning:
+        return None
+
+
+def _dismiss(stranger: int | None) -> None:
+    """Have it hand its sessions over. It cannot be asked: what leads to its sockets leads to the manager's now."""
+    if stranger is not None:
+        try:
+            os.kill(stranger, signal.SIGTERM)
+        except ProcessLookupError:
+            pass
+
+
+def _hand_over() -> shapes.DaemonInfo | None:
+    """Have the daemon, if there is one, leave its sessions to the next: which one that is."""
+    client = Client()
+    try:
+        pid = client.status()["daemon"]["pid"]
+        client.handover()
+    except NotRunning:
+        pid = 0
+    return wait_successor(pid, STOP_BOUND_S)
 
 
 def _installed() -> Service | None:

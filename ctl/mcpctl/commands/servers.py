@@ -12,6 +12,7 @@ from mcpctl.errors import ApiError, CtlError, UsageError
 from mcpctl.server_draft import Draft
 
 TRANSPORTS = ("auto", "streamable-http", "http-sse", "fly-wrap")
+ERAS = ("auto", "legacy", "modern", "mirror")
 
 NONE_YET = "no server is added yet; 'mcpctl add --help' shows how"
 
@@ -99,6 +100,11 @@ def _add_parser(parser: argparse.ArgumentParser) -> None:
         metavar="K[=V|=@FILE]",
         help="keep a secret; a command gets it as variable K, a header names it ${secret:K}",
     )
+    parser.add_argument(
+        "--era",
+        choices=ERAS,
+        help="the era of MCP that it speaks: legacy (before 2026-07-28) or modern; found out when not given",
+    )
     _add_url_flags(parser.add_argument_group("a server behind a URL"))
     group = parser.add_argument_group("a command to run here")
     group.add_argument("--env", action="append", default=[], metavar="K=V", help="set a variable")
@@ -145,6 +151,7 @@ def _http(args: argparse.Namespace) -> Draft:
         secret_sources.read_secrets(args.secret),
         _authorization(args),
         transport=args.transport,
+        era=args.era,
         instance=args.instance,
     )
 
@@ -181,7 +188,8 @@ def _stdio(args: argparse.Namespace) -> Draft:
         args.env,
         secret_sources.read_secrets(args.secret),
         os.environ,
-        args.cwd and os.path.abspath(args.cwd),
+        cwd=args.cwd and os.path.abspath(args.cwd),
+        era=args.era,
     )
 
 

@@ -6,7 +6,10 @@ from mcpctl import output, shapes
 from mcpctl.client import Client
 from mcpctl.commands.common import Commands, command, json_flag, verbs
 
-HEAD = ("SESSION", "SERVER", "CLIENT", "STATE", "UP", "CALLS", "ERRORS", "P50 MS", "P99 MS", "PID")
+HEAD = (
+    *("SESSION", "SERVER", "CLIENT", "STATE", "MCP"),
+    *("UP", "CALLS", "ERRORS", "P50 MS", "P99 MS", "PID"),
+)
 
 
 def add_to(commands: Commands) -> None:
@@ -47,6 +50,7 @@ def _row(session: shapes.SessionInfo) -> tuple[object, ...]:
         session["server"],
         " ".join(filter(None, (session["client"], session["client_version"]))) or None,
         session["state"],
+        _revision(session),
         output.ago(session["started_at"]),
         figures["calls"],
         figures["errors"],
@@ -54,3 +58,9 @@ def _row(session: shapes.SessionInfo) -> tuple[object, ...]:
         figures["p99_ms"],
         session["pid"],
     )
+
+
+def _revision(session: shapes.SessionInfo) -> str | None:
+    """The revision that the client speaks, and whether the server speaks one of the other era."""
+    bridged = "bridged" if session["bridge"] else None
+    return " ".join(filter(None, (session["protocol_version"], bridged))) or None

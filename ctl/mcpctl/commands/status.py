@@ -121,13 +121,19 @@ def _row(server: shapes.ServerInfo) -> tuple[object, ...]:
     return (
         server["name"],
         server["detected"] or server["transport"],
-        server["sessions"],
+        _sessions(server),
         figures["calls"],
         figures["errors"],
         figures["p50_ms"],
         figures["p99_ms"],
         _last_error(server),
     )
+
+
+def _sessions(server: shapes.ServerInfo) -> int | str:
+    """How many, and how many of them share one session with the server."""
+    count, sharing = server["sessions"], server["sharing"]
+    return f"{count} ({sharing} share)" if sharing else count
 
 
 def _last_error(server: shapes.ServerInfo) -> str | None:

@@ -19,6 +19,12 @@ async def reload(call: Call) -> shapes.Reloaded:
     return await call.engine.reload()
 
 
+def handover(call: Call) -> shapes.Health:
+    """Begin to stop, and leave the sessions to the next daemon."""
+    call.engine.shutdown(hand_over=True)
+    return {"status": "draining"}
+
+
 def shutdown(call: Call) -> shapes.Health:
     """Begin to stop; the answer comes at once, the end within the drain bound."""
     call.engine.shutdown()

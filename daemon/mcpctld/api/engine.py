@@ -41,5 +41,8 @@ class Engine(Protocol):
     async def delete_secrets(self, server: str) -> None:
         """Forget all secrets of a server; having none is not an error."""
 
-    def shutdown(self) -> None:
-        """Begin draining, and return at once. A second call changes nothing."""
+    def shutdown(self, *, hand_over: bool = False) -> None:
+        """Begin draining, and return at once. A second call changes nothing.
+
+        Sessions end, or (`hand_over`) go on in the next daemon, which their stubs start.
+        """

@@ -35,6 +35,8 @@ ROUTES: tuple[Route, ...] = (
           "Forget all secrets of a server.", shapes.Nothing),
     Route("GET", "/v1/events", READ, events.stream_events,
           "What happens, as server-sent events, until the daemon drains.", events.CONTENT_TYPE),
+    Route("POST", "/v1/handover", WRITE, daemon.handover,
+          "Stop, and leave the sessions to the next daemon; answers at once.", shapes.Health),
     Route("POST", "/v1/shutdown", WRITE, daemon.shutdown,
           "Begin to drain and stop; answers at once.", shapes.Health),
     Route("GET", "/v1/openapi.json", OPEN, openapi.show_openapi,

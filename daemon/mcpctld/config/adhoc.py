@@ -1,14 +1,12 @@
 """A server made from the greeting of `mcpctl attach --url`: never a program, never our secrets."""
 
 from collections.abc import Iterable
-from typing import get_args
-
-import msgspec
+from typing import Any, get_args
 
 from mcpctld.config import references
 from mcpctld.config.check import server_problems, split_url
 from mcpctld.errors import UserError
-from mcpctld.model import DEFAULT_CALL_TIMEOUT_S, Server, ServerSpec, Transport
+from mcpctld.model import DEFAULT_CALL_TIMEOUT_S, EraChoice, Server, ServerSpec, Transport
 
 
 def adhoc_server(fields: Iterable[tuple[str, str]]) -> Server:
@@ -36,7 +34,8 @@ def _spec(single: dict[str, str], headers: dict[str, str]) -> ServerSpec:
         url=single["url"],
         headers=headers,
         instance=single.get("instance") or None,
-        transport=_transport(single.get("transport") or "auto"),
+        transport=_choice("transport", single.get("transport") or "auto", Transport),
+        era=_choice("era", single.get("era") or "auto", EraChoice),
         call_timeout_s=_seconds(single["timeout"])
         if single.get("timeout")
         else DEFAULT_CALL_TIMEOUT_S,
@@ -59,13 +58,12 @@ def _add_header(headers: dict[str, str], line: str) -> None:
     headers[name] = references.escape(value)
 
 
-def _transport(text: str) -> Transport:
-    try:
-        transport: Transport = msgspec.convert(text, Transport)
-    except msgspec.ValidationError as exc:
-        known = ", ".join(get_args(Transport))
-        raise UserError(f"cannot use the transport {text!r}: write one of {known}") from exc
-    return transport
+def _choice(what: str, text: str, choices: Any) -> Any:
+    """`text`, which must be one of a `Literal`'s values."""
+    known = get_args(choices)
+    if text not in known:
+        raise UserError(f"cannot use the {what} {text!r}: write one of {', '.join(known)}")
+    return text
 
 
 def _seconds(text: str) -> float:

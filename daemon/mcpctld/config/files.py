@@ -20,8 +20,10 @@ class Found:
     uid: int
 
 
-def read_regular(path: str, *, follow: bool = True) -> Found | None:
-    """Read a regular file of at most `MAX_FILE_BYTES`; None when there is none.
+def read_regular(
+    path: str, *, follow: bool = True, max_bytes: int = MAX_FILE_BYTES
+) -> Found | None:
+    """Read a regular file of at most `max_bytes`; None when there is none.
 
     Never blocks on a FIFO or device. Raises `UserError` when it is not a readable regular file.
     """
@@ -36,22 +38,22 @@ def read_regular(path: str, *, follow: bool = True) -> Found | None:
     except OSError as exc:
         raise UserError(f"it cannot be opened: {exc.strerror or exc}") from exc
     try:
-        return _read_fd(fd)
+        return _read_fd(fd, max_bytes)
     except OSError as exc:
         raise UserError(f"it cannot be read: {exc.strerror or exc}") from exc
     finally:
         os.close(fd)
 
 
-def _read_fd(fd: int) -> Found:
+def _read_fd(fd: int, max_bytes: int) -> Found:
     status = os.fstat(fd)
     if not stat.S_ISREG(status.st_mode):
         raise UserError("it is not a regular file")
     data = bytearray()
     while chunk := os.read(fd, 65536):
         data += chunk
-        if len(data) > MAX_FILE_BYTES:
-            raise UserError(f"it is larger than {MAX_FILE_BYTES // 1024} KiB")
+        if len(data) > max_bytes:
+            raise UserError(f"it is larger than {max_bytes // 1024} KiB")
     return Found(bytes(data), stat.S_IMODE(status.st_mode), status.st_uid)
 
 

@@ -5,6 +5,7 @@
 """
 
 from collections import deque
+from collections.abc import Callable
 from itertools import islice
 
 import trio
@@ -18,11 +19,13 @@ MOST_PARTS = 64
 class Outbox:
     """Bytes in order, in the parts they came in. Once `broken` it takes no more."""
 
-    __slots__ = ("_lot", "_parts", "broken", "size")
+    __slots__ = ("_lot", "_parts", "added", "broken", "size")
 
     def __init__(self) -> None:
         self._parts: deque[bytes | memoryview] = deque()
         self._lot = trio.lowlevel.ParkingLot()
+        self.added = 0
+        """Bytes ever taken."""
         self.size = 0
         self.broken = False
 
@@ -36,6 +39,7 @@ class Outbox:
             if part:
                 self._parts.append(part)
                 self.size += len(part)
+                self.added += len(part)
 
     def first(self) -> list[bytes | memoryview]:
         """The parts to send next, as many as one system call takes."""
@@ -60,6 +64,12 @@ class Outbox:
         self.size = 0
         self._lot.unpark_all()
 
+    def surrender(self) -> bytes:
+        """What is kept, for somebody else to send; then as `drop`."""
+        kept = b"".join(self._parts)
+        self.drop()
+        return kept
+
     async def wait_at_most(self, limit: int) -> None:
         """Wait until no more than `limit` bytes are kept, or the outbox is broken. `limit` is at most `ROOM`."""
         await trio.lowlevel.checkpoint()
@@ -72,13 +82,27 @@ class Sending:
 
     def __init__(self, nursery: trio.Nursery) -> None:
         self._nursery = nursery
-        self._outbox = Outbox()
+        self.outbox = self._outbox = Outbox()
+        """What is kept, for who asks often: properties cost."""
         self.failed = False
+        self.progress: Callable[[], None] | None = None
+        """Called when some of what was kept has been sent, or was dropped."""
+        self.surrenders = False
+        """Whether what is kept stays for `surrender` when sending is cancelled."""
 
     @property
     def buffered(self) -> int:
         """Bytes taken by `write` and not yet by the kernel."""
         return self._outbox.size
+
+    @property
+    def kept(self) -> int:
+        """Bytes ever taken by `write` that could not be sent at once."""
+        return self._outbox.added
+
+    def surrender(self) -> bytes:
+        """What is kept, for somebody else to send; from then on nothing can be sent any more."""
+        return self._outbox.surrender()
 
     @property
     def broken(self) -> bool:

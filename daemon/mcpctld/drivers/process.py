@@ -10,10 +10,14 @@ from dataclasses import dataclass
 
 import trio
 
+from mcpctld.drivers.guardian import Guardian
 from mcpctld.drivers.streams import DescriptorStream
 from mcpctld.errors import Unreachable, UserError
 
 POLL_S = 0.02
+
+_guardian = Guardian()
+"""One for all children of this process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,7 @@ class Child:
             async with self._stopping:
                 if not self._stopped:
                     await self._end()
+                    await _guardian.forget(self.pid)
                     self._stopped = True
             self.io.close()
             self.stderr.close()
@@ -123,6 +128,8 @@ async def start_child(
         except (OSError, ValueError) as exc:
             raise _explain(argv[0], cwd, exc) from exc
         ours.pop_all()
+    with trio.CancelScope(shield=True):  # bounded by the start of a shell
+        await _guardian.watch(process.pid)
     io = DescriptorStream(nursery, stdout, stdin)
     return Child(process, io, DescriptorStream(nursery, stderr, None), patience)
 

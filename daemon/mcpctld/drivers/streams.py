@@ -9,6 +9,7 @@ is kept. So a message goes from one descriptor to the other inside the task that
 
 import fcntl
 import os
+from collections.abc import Callable
 from typing import Protocol
 
 import trio
@@ -107,6 +108,34 @@ class DescriptorStream(Sending):
             pass
         return b""  # noqa: ASYNC910  (what failed was the wait, or the read after it)
 
+    async def receive_into(self, room: Callable[[], memoryview]) -> int:
+        """Read into what `room` gives as soon as there is something: how many bytes; 0 at the end.
+
+        They are nowhere else on their way: who dies meanwhile has either not taken them or has them there.
+        """
+        try:
+            if self._drained and self._reading is not None:
+                await trio.lowlevel.wait_readable(self._reading)
+            else:
+                await trio.lowlevel.checkpoint()
+            while self._reading is not None:  # as in `receive`
+                view = room()
+                try:
+                    count = os.readv(self._reading, (view,))
+                except BlockingIOError:
+                    del view
+                    await trio.lowlevel.wait_readable(self._reading)
+                    continue
+                self._drained = count < len(view)
+                if not self._drained:
+                    self._widen(self._reading)
+                return count
+        except OSError:
+            self.failed = True
+        except trio.ClosedResourceError:
+            pass
+        return 0  # noqa: ASYNC910  (as in `receive`)
+
     def _adapt(self, fd: int, count: int) -> None:
         """Read more at once where much comes, and less where little does: an empty big buffer costs, too."""
         self._drained = count < self._chunk
@@ -154,6 +183,8 @@ class DescriptorStream(Sending):
             pass
         except OSError as exc:
             self._fail(exc)
+        if self.progress is not None:
+            self.progress()
 
     async def _flush(self) -> None:  # noqa: ASYNC910  (a task of its own)
         try:
@@ -166,7 +197,9 @@ class DescriptorStream(Sending):
         except trio.ClosedResourceError:
             pass
         finally:
-            if self._outbox:  # cancelled, or broken: nobody else will send it
+            if (
+                self._outbox and not self.surrenders
+            ):  # cancelled, or broken: nobody else will send it
                 self._outbox.drop()
 
     def _widen(self, fd: int) -> bool:

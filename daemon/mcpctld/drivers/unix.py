@@ -16,7 +16,7 @@ BACKLOG = 1024
 SUN_PATH = 108 if sys.platform == "linux" else 104
 """The size of `sun_path` in <sys/un.h>, which takes the path and a NUL."""
 MAX_FDS = 8
-"""A greeting brings three; a few more are taken to be able to say so."""
+"""A greeting brings four; a few more are taken to be able to say so."""
 
 
 def private_folder(path: str) -> None:
@@ -98,23 +98,23 @@ def _clear(path: str) -> None:
         return
     if not stat.S_ISSOCK(mode):
         raise UserError(f"{path} exists and is not a socket; move it away")
-    if _is_dead(path):
+    if not is_live(path):
         os.unlink(path)
     else:
         raise Conflict(f"another program listens on {path}; stop it first")
 
 
-def _is_dead(path: str) -> bool:
-    """Whether nobody listens. Only a refusal says so: a full backlog, say, is a sign of life."""
+def is_live(path: str) -> bool:
+    """Whether somebody listens. Only a refusal says that nobody does: a full backlog, say, is a sign of life."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)
         try:
             probe.connect(path)
-        except ConnectionRefusedError:
-            return True
+        except (ConnectionRefusedError, FileNotFoundError):
+            return False
         except OSError:
             pass
-    return False
+    return True
 
 
 def peer_uid(sock: socket.socket | trio.socket.SocketType) -> int:

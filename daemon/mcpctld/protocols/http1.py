@@ -58,17 +58,22 @@ class Headers:
 
     def get(self, name: str) -> str | None:
         """The value, several joined by `", "` (RFC 9110 §5.3); None if there is none."""
-        values = self._values.get(name.lower().encode("latin-1"))
+        values = self._values.get(_key(name))
         if values is None:
             return None
         return _text(values[0]) if len(values) == 1 else ", ".join(map(_text, values))
 
     def get_all(self, name: str) -> list[str]:
         """Every value by itself, for the one field that cannot be joined: `Set-Cookie`."""
-        return [_text(value) for value in self._values.get(name.lower().encode("latin-1"), ())]
+        return [_text(value) for value in self._values.get(_key(name), ())]
 
     def __repr__(self) -> str:  # values may be cookies or session ids
         return f"<Headers {_text(b' '.join(self._values))}>"
+
+
+@functools.lru_cache(maxsize=64)
+def _key(name: str) -> bytes:
+    return name.lower().encode("latin-1")
 
 
 def _text(value: bytes) -> str:
@@ -117,7 +122,8 @@ _TIMEOUT = re.compile(r"(?:^|[,\s])timeout\s*=\s*\"?(\d{1,9})", re.IGNORECASE)
 
 def keep_alive_timeout(headers: Headers) -> float | None:
     """How many seconds the server says it keeps an idle connection (`Keep-Alive: timeout=5`)."""
-    match = _TIMEOUT.search(headers.get("keep-alive") or "")
+    told = headers.get("keep-alive")
+    match = _TIMEOUT.search(told) if told is not None else None
     return float(match[1]) if match else None
 
 

@@ -39,6 +39,11 @@ __all__ = [
     "notification_line",
     "request_line",
     "result_line",
+    "new_request",
+    "new_notification",
+    "new_result",
+    "new_error",
+    "error_text",
     "guess_id",
     "one_line",
     "with_id",
@@ -332,6 +337,46 @@ def _call(method: str, params: object | None) -> bytes:
 def _encode(value: object) -> bytes:
     # ASCII with escapes: whatever stands in a message of an operating system can be written.
     return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
+
+
+# ---------------------------------------------------------------- messages of our own, made of JSON text
+
+# The parts come from messages that were parsed, so nothing is parsed again, and nothing can fail.
+
+
+def new_request(id: bytes, method: str, params: bytes = b"") -> Message:
+    """A request; `id` and `params` are JSON text, no `params` when empty."""
+    line = b'{"jsonrpc":"2.0","id":%b,%b}' % (id, _call_text(method, params))
+    return Message(line, Kind.REQUEST, id, method, _Envelope(params=Raw(params)))
+
+
+def new_notification(method: str, params: bytes = b"") -> Message:
+    """A notification; `params` is JSON text, none when empty."""
+    line = b'{"jsonrpc":"2.0",%b}' % _call_text(method, params)
+    return Message(line, Kind.NOTIFICATION, b"", method, _Envelope(params=Raw(params)))
+
+
+def new_result(id: bytes, result: bytes) -> Message:
+    """A result; both arguments are JSON text."""
+    return Message(result_line(id, result), Kind.RESULT, id, "", _Envelope(result=Raw(result)))
+
+
+def new_error(id: bytes, error: bytes) -> Message:
+    """An error; both arguments are JSON text, `error` that of an object."""
+    line = b'{"jsonrpc":"2.0","id":%b,"error":%b}' % (id, error)
+    return Message(line, Kind.ERROR, id, "", _Envelope(error=Raw(error)))
+
+
+def error_text(code: int, message: str, data: dict[str, object] | None = None) -> bytes:
+    """The error object of `new_error`."""
+    error: dict[str, object] = {"code": code, "message": message}
+    return _encode(error if data is None else {**error, "data": data})
+
+
+def _call_text(method: str, params: bytes) -> bytes:
+    if not params:
+        return b'"method":%b' % _encode(method)
+    return b'"method":%b,"params":%b' % (_encode(method), params)
 
 
 # ---------------------------------------------------------------- splicing

@@ -13,13 +13,14 @@ from mcpctl import shapes, wire
 from mcpctld.config.secrets import SecretStore, fill, missing_secrets, secret_names
 from mcpctld.config.store import ServerStore
 from mcpctld.drivers.http.client import HttpClient
-from mcpctld.errors import Conflict, InternalError, McpctlError, NotFound, PeerError
+from mcpctld.errors import Conflict, InternalError, McpctlError, NotFound, PeerError, UserError
 from mcpctld.logs import set_level
 from mcpctld.model import Server
 from mcpctld.sessions.attached import Attached, receive
 from mcpctld.sessions.commons import Commons
 from mcpctld.sessions.events import EventBus
 from mcpctld.sessions.figures import Recorder
+from mcpctld.sessions.recovery import last_words
 from mcpctld.sessions.session import Ending, Services, Session
 
 GREETING_BOUND_S = 5.0
@@ -42,6 +43,8 @@ class Agent:
     ) -> None:
         self.events = EventBus()
         self.draining = False
+        self.hands_over = False
+        """Whether sessions go on in the next daemon when this one stops."""
         self._store = store
         self._secrets = secrets
         self._info = info
@@ -88,7 +91,11 @@ class Agent:
         try:
             session = await self._open(attached)
         except McpctlError as exc:
+            if self.hands_over:
+                attached.close()  # without a word: the stub comes again
+                return None  # noqa: ASYNC910  (`_open` has waited)
             _log.warning("attach.refused", extra={"kind": exc.kind, "error": str(exc)})
+            self._fail_found(attached, exc)
             await attached.send_away(exc)
         except Exception:  # as below
             _log.exception("attach.failed")
@@ -100,6 +107,15 @@ class Agent:
             self._sessions[session.id] = session
             return session
         return None
+
+    def _fail_found(self, attached: Attached, error: McpctlError) -> None:
+        """A session that was to go on here cannot: what it has asked fails."""
+        try:
+            logbook = attached.open_logbook(self._store.settings.max_message_bytes)
+        except UserError:
+            return
+        if logbook.found is not None:
+            attached.say(last_words(logbook.found, error))
 
     async def _run(self, session: Session) -> None:  # noqa: ASYNC910  (sessions wait)
         try:
@@ -123,11 +139,13 @@ class Agent:
         self._check_room()
         server = await self._find(attached.fields)
         spec = await fill(server, self._secrets)
+        shared = await self._commons.of(server, spec)
         self._check_room()  # again: that may have taken a while, and from here on nothing waits
         services = Services(
             self._http,
             self.events,
-            self._commons.of(server, spec),
+            shared,
+            self._commons.shelf,
             self._store.settings.max_message_bytes,
         )
         recorder = self._recorders[server.name]
@@ -141,25 +159,26 @@ class Agent:
             raise Conflict(f"there are {most} sessions already; raise max_sessions in config.toml")
 
     async def _find(self, fields: list[tuple[str, str]]) -> Server:
-        await trio.lowlevel.checkpoint()
         for key, value in fields:
             if key == "server":
                 if value not in self._store.servers:
                     await self.reload()  # its file may be so new that nobody has told us yet
-                return self._store.get(value)
+                return self._store.get(value)  # noqa: ASYNC910  (what comes next waits)
         if any(key == "url" for key, _ in fields):
-            return self._store.adhoc(fields)
+            return self._store.adhoc(fields)  # noqa: ASYNC910
         raise PeerError(
             "the greeting names neither a server nor a URL; do mcpctl and mcpctld have the same version?"
         )
 
     # ------------------------------------------------------------ stopping
 
-    def shutdown(self) -> None:
-        """Begin to stop; a second call changes nothing."""
+    def shutdown(self, *, hand_over: bool = False) -> None:
+        """Begin to stop; a second call changes nothing. Sessions end, or go on in the next daemon."""
         if not self.draining:
             self.draining = True
-            _log.info("daemon.draining", extra={"sessions": len(self._sessions)})
+            self.hands_over = hand_over
+            extra = {"sessions": len(self._sessions), "hand_over": hand_over}
+            _log.info("daemon.draining", extra=extra)
             self.events.publish("daemon.draining")
             self._stopping.set()
 
@@ -168,12 +187,13 @@ class Agent:
         await self._stopping.wait()
 
     async def drain(self) -> None:
-        """Let every session finish its calls within the bound, and end it."""
+        """Let every session finish its calls within the bound, and end it or let it go to the next daemon."""
         bound = self._store.settings.drain_timeout_s
         with trio.move_on_after(bound + LAST_CALL_S):
             async with trio.open_nursery() as nursery:
                 for session in tuple(self._sessions.values()):
-                    nursery.start_soon(session.drain, bound)
+                    end = session.hand_over if self.hands_over else session.drain
+                    nursery.start_soon(end, bound)
             while self._sessions:
                 await self._left.park()
         self.events.close()
@@ -251,6 +271,7 @@ class Agent:
             "secrets": secret_names(spec),
             "missing_secrets": missing_secrets(server, self._secrets),
             "sessions": sum(session["server"] == server.name for session in sessions),
+            "sharing": shared.sharing if shared is not None and shared.sharing > 1 else 0,
             "figures": recorder.figures(),
             "last_error": recorder.last_error,
         }

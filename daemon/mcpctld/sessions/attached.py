@@ -1,4 +1,4 @@
-"""What an attach stub handed over: its descriptors, the connection to its waiting shell, and who it is."""
+"""What an attach stub handed over: descriptors, the checkpoint, the connection to its waiting shell, and who it is."""
 
 import os
 import select
@@ -7,8 +7,11 @@ import sys
 import trio
 
 from mcpctl import wire
+from mcpctld.drivers.mapped import Mapped, anonymous_file
 from mcpctld.drivers.unix import check_peer, peer_pid, receive_greeting
-from mcpctld.errors import McpctlError, PeerError
+from mcpctld.errors import McpctlError, PeerError, UserError
+from mcpctld.protocols.checkpoint_format import UNIT, Unusable, read
+from mcpctld.sessions.checkpoint import Logbook
 from mcpctld.sessions.stderr import ClientStderr
 
 RELEASE_BOUND_S = 1.0
@@ -22,13 +25,37 @@ class Attached:
         self, control: trio.socket.SocketType, fds: list[int], fields: list[tuple[str, str]]
     ) -> None:
         self.control = control
-        self.stdin, self.stdout, stderr = fds
+        self.stdin, self.stdout, stderr, *checkpoint = fds
         self.stderr = ClientStderr(stderr)
+        self._checkpoint = checkpoint[0] if checkpoint else None
+        self.comes_again = bool(checkpoint)
+        """Whether the stub can take its session to another daemon."""
+        self._logbook: Logbook | None = None
         self.fields = fields
         given = dict(fields)
         self.cwd = given.get("cwd") or None
         self.pid = peer_pid(control)
         self.parent_name = _process_name(given.get("ppid", ""))
+
+    def open_logbook(self, max_message_bytes: int) -> Logbook:
+        """The checkpoint, with what the last daemon left in it; a passing one if the stub brought none.
+
+        Raises `UserError` when it cannot be used.
+        """
+        if self._logbook is not None:
+            return self._logbook
+        fd = anonymous_file() if self._checkpoint is None else self._checkpoint
+        self._checkpoint = fd
+        memory = Mapped(fd, wire.CHECKPOINT_AT, 3 * UNIT)
+        self._checkpoint = None
+        try:
+            self._logbook = Logbook(memory, max_message_bytes, read(memory.raw))
+        except Unusable as exc:
+            memory.close()
+            raise UserError(
+                f"cannot go on with the session: {exc}; start the client again"
+            ) from exc
+        return self._logbook
 
     def client_is_gone(self) -> bool:
         """Whether nobody can read our answers any more."""
@@ -49,6 +76,22 @@ class Attached:
                 pass  # it is gone already
         self.control.close()
 
+    def say(self, data: bytes) -> None:
+        """Write to the client, before any stream took the descriptors over, as much as it takes at once."""
+        blocking = os.get_blocking(self.stdout)
+        os.set_blocking(self.stdout, False)
+        try:
+            os.write(self.stdout, data)
+        except OSError:
+            pass  # it does not read, or is gone
+        finally:
+            os.set_blocking(self.stdout, blocking)
+
+    async def let_go(self) -> None:
+        """Let the waiting shell come again, to the next daemon: close the connection without a word."""
+        self.control.close()
+        await trio.lowlevel.cancel_shielded_checkpoint()
+
     async def send_away(self, error: McpctlError) -> None:
         """There will be no session: tell why, and close everything."""
         try:
@@ -61,6 +104,10 @@ class Attached:
         for fd in (self.stdin, self.stdout):
             os.close(fd)
         self.stderr.close()
+        if self._checkpoint is not None:
+            os.close(self._checkpoint)
+        if self._logbook is not None:
+            self._logbook.close()
         self.control.close()
 
 
@@ -72,10 +119,10 @@ async def receive(control: trio.socket.SocketType) -> Attached:
     try:
         check_peer(control)
         fields, fds = await receive_greeting(control)
-        if len(fds) != 3:
+        if len(fds) not in (3, 4):
             for fd in fds:
                 os.close(fd)
-            raise PeerError(f"not an attach greeting: {len(fds)} descriptors instead of 3")
+            raise PeerError(f"not an attach greeting: {len(fds)} descriptors instead of 4")
         return Attached(control, fds, fields)
     except BaseException:
         control.close()

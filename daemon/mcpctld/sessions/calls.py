@@ -2,8 +2,8 @@
 
 from collections import deque
 from collections.abc import Hashable, Iterator
-from typing import NamedTuple
 
+import msgspec
 import trio
 
 from mcpctld.protocols.jsonrpc import Message, id_key
@@ -16,12 +16,14 @@ UNBOUNDED = frozenset({"subscriptions/listen"})
 """Requests that are meant to stay open (MCP 2026-07-28): they are not timed, and nobody waits for their end."""
 
 
-class Call(NamedTuple):
+class Call(msgspec.Struct, frozen=True, gc=False):
     """One request in flight. `id` is its raw JSON."""
 
     id: bytes
     method: str
     began: float
+    line: int
+    """Its number in the checkpoint."""
 
 
 class Calls:
@@ -41,12 +43,12 @@ class Calls:
     def __iter__(self) -> Iterator[Call]:
         return iter(tuple(self._open.values()))
 
-    def begin(self, message: Message) -> bool:
+    def begin(self, message: Message, line: int = 0) -> bool:
         """A request goes out; False, and nothing begins, when its id is in use (MCP, base protocol: MUST NOT)."""
         key = id_key(message.id)
         if key in self._open:
             return False
-        call = self._open[key] = Call(message.id, message.method, trio.current_time())
+        call = self._open[key] = Call(message.id, message.method, trio.current_time(), line)
         self._unbounded += call.method in UNBOUNDED
         for recorder in self._recorders:
             recorder.begin()
@@ -63,13 +65,19 @@ class Calls:
                 recorder.end(seconds, failed=failed)
         return call
 
-    def cancel(self, id: bytes) -> None:
-        """The client gave the call up; an answer may still come and is no error."""
+    def cancel(self, id: bytes) -> Call | None:
+        """The client gave the call up; an answer may still come and is no error. None when there was none."""
         key = id_key(id)
-        if self._take(key) is not None:
+        call = self._take(key)
+        if call is not None:
             self._cancelled.append(key)
             for recorder in self._recorders:
                 recorder.drop()
+        return call
+
+    def find(self, id: bytes) -> Call | None:
+        """The call of this id, if it is open."""
+        return self._open.get(id_key(id))
 
     def _take(self, key: Hashable) -> Call | None:
         call = self._open.pop(key, None)

@@ -38,6 +38,10 @@ class Layer(Upstream):
         """Hand it down."""
         self.below.forget(id)
 
+    def surrender(self) -> list[Message | Batch]:
+        """Stop what is below: what it has not sent."""
+        return self.below.surrender()
+
     async def aclose(self) -> None:
         """Close what is below."""
         await self.below.aclose()
@@ -66,9 +70,9 @@ class Layer(Upstream):
         """Hand it up."""
         self.above.fail(id, error)
 
-    def lost(self, message: Message | Batch | None, error: McpctlError) -> None:
+    def lost(self, message: Message | Batch | None, error: McpctlError) -> bool:
         """Hand it up."""
-        self.above.lost(message, error)
+        return self.above.lost(message, error)
 
     def evidence(self, request: Message, status: int, error: Message | None) -> bool:
         """Ask above."""

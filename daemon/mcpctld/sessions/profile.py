@@ -7,6 +7,7 @@ from mcpctl import shapes
 from mcpctld.errors import McpctlError
 from mcpctld.logs import FieldLogger
 from mcpctld.model import Server
+from mcpctld.protocols.checkpoint_format import Notes
 from mcpctld.protocols.jsonrpc import Kind, Message, read_initialize_result, read_params
 from mcpctld.protocols.mcp.headers import modern_params
 from mcpctld.sessions.attached import Attached
@@ -78,12 +79,19 @@ class Profile:
         self._client = params.client_name or self._client
         self._client_version = params.client_version
 
+    def resumed(self, notes: Notes, initialize: Message | None) -> None:
+        """Learn from what the last daemon left."""
+        self._started_at = notes.started_at
+        self._protocol_version = notes.revision or None
+        if initialize is not None:
+            self.asked(initialize)
+
     def answered(self, call: Call, answer: Message) -> None:
         """Learn from a response of the server."""
         if call.method == "initialize" and answer.kind is Kind.RESULT:
             self._protocol_version = read_initialize_result(answer).protocol_version
 
-    def info(self, transport: str, *, closing: bool) -> shapes.SessionInfo:
+    def info(self, transport: str, bridge: str | None, *, closing: bool) -> shapes.SessionInfo:
         """A snapshot for the API."""
         ready = self._protocol_version is not None
         return {
@@ -94,6 +102,7 @@ class Profile:
             "cwd": self._cwd,
             "pid": self._pid,
             "transport": transport,
+            "bridge": bridge,
             "protocol_version": self._protocol_version,
             "started_at": self._started_at,
             "state": "closing" if closing else "ready" if ready else "starting",

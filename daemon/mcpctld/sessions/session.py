@@ -16,16 +16,19 @@ import trio
 from mcpctl import shapes, wire
 from mcpctld.drivers.http.client import HttpClient
 from mcpctld.drivers.streams import DescriptorStream
-from mcpctld.errors import InternalError, McpctlError, TimedOut, Unreachable
+from mcpctld.errors import Conflict, InternalError, McpctlError, TimedOut, Unreachable
 from mcpctld.model import Server, ServerSpec
-from mcpctld.protocols.jsonrpc import Message, parse
+from mcpctld.protocols.jsonrpc import Batch, Message, parse
 from mcpctld.sessions.answers import Answers
 from mcpctld.sessions.attached import Attached
 from mcpctld.sessions.calls import Call, Calls
+from mcpctld.sessions.chain import Chain
 from mcpctld.sessions.events import EventBus
 from mcpctld.sessions.figures import Recorder
 from mcpctld.sessions.intake import Intake
 from mcpctld.sessions.profile import Profile
+from mcpctld.sessions.recovery import Recovery
+from mcpctld.sessions.shelf import Shelf
 from mcpctld.upstreams import Context, Shared, Upstream, make_upstream
 
 END_OF_INPUT_GRACE_S = 30.0
@@ -33,6 +36,8 @@ END_OF_INPUT_GRACE_S = 30.0
 CLIENT_CHECK_S = 0.25
 """How often, meanwhile, we look whether anybody still reads: a client that was killed closes stdin first."""
 FLUSH_BOUND_S = 5.0
+HAND_OVER_FLUSH_S = 0.5
+"""What a client does not take within it is sent by the next daemon."""
 CLOSE_BOUND_S = 8.0
 
 
@@ -43,8 +48,11 @@ class Ending:
     code: int = 0
     text: str = ""
     reason: str = "client"
+    goes_on: bool = False
+    """The stub is to come again, to the next daemon."""
 
 
+HANDED_OVER = Ending(reason="handed over", goes_on=True)
 STOPPED = Ending(wire.exit_code("not-running"), "mcpctl: the daemon is stopping", "draining")
 FAILED = Ending(
     wire.exit_code("internal"),
@@ -60,6 +68,7 @@ class Services:
     http: HttpClient
     events: EventBus
     shared: Shared
+    shelf: Shelf
     max_message_bytes: int
     make_upstream: Callable[[Context], Upstream] = make_upstream
 
@@ -82,9 +91,11 @@ class Session:
         self._attached = attached
         self._services = services
         self._calls = Calls(self.profile.recorders)
+        self._logbook = attached.open_logbook(services.max_message_bytes)
         self._io: DescriptorStream
         self._answers: Answers
         self._intake: Intake
+        self._chain: Chain
         self._upstream: Upstream | None = None
         self._reading = trio.CancelScope()
         self._ending: Ending | None = None
@@ -100,14 +111,21 @@ class Session:
                 self._begin(nursery)
                 await self._over.wait()
                 await self._flush()
-            except BaseException:  # a bug here, or one elsewhere that takes the whole daemon down
-                self.end(FAILED)
-                self._answers.fail_all(InternalError("the session has failed"))
+            except BaseException as exc:
+                self._cut_off(exc)
                 raise
             finally:
                 with trio.CancelScope(shield=True):
                     await self._finish()
                 nursery.cancel_scope.cancel()
+
+    def _cut_off(self, cause: BaseException) -> None:
+        """A bug here, or one elsewhere that takes the whole daemon down: the next attempt may well do better."""
+        if isinstance(cause, trio.Cancelled) and self._attached.comes_again:
+            self.end(HANDED_OVER)
+        else:
+            self.end(FAILED)
+            self._answers.fail_all(InternalError("the session has failed"))
 
     def _begin(self, nursery: trio.Nursery) -> None:
         attached = self._attached
@@ -117,24 +135,30 @@ class Session:
             attached.stderr,
             self._calls,
             self.profile,
+            self._logbook,
             lambda: self.end(Ending(reason="client gone")),
         )
+        recovery = self._take_over()
         nursery.start_soon(self._watch_stub)
         try:
-            self._upstream = upstream = self._services.make_upstream(self._context(nursery))
+            self._chain = Chain(
+                self._context(nursery), self._services.shelf, self._services.make_upstream
+            )
         except McpctlError as exc:
             self._server_ended(exc)
             return
+        self._upstream = upstream = self._chain.top
         self._intake = Intake(
             io,
             upstream,
             self._calls,
             self._answers,
             self.profile,
+            self._logbook,
             self._services.max_message_bytes,
         )
         nursery.start_soon(self._run_upstream, upstream)
-        nursery.start_soon(self._run_intake)
+        nursery.start_soon(self._run_intake, recovery)
         nursery.start_soon(self._bound_calls, upstream)
 
     def _context(self, nursery: trio.Nursery) -> Context:
@@ -155,8 +179,25 @@ class Session:
         except McpctlError as exc:
             self._server_ended(exc)
 
-    async def _run_intake(self) -> None:
+    def _take_over(self) -> Recovery | None:
+        """Go on where another daemon has left off, if one has."""
+        if self._logbook.found is None:
+            return None
+        recovery = Recovery(
+            self._logbook.found,
+            self._logbook,
+            self._calls,
+            self._answers,
+            self.profile,
+            self._services.shared,
+        )
+        recovery.begin()
+        return recovery
+
+    async def _run_intake(self, recovery: Recovery | None) -> None:
         with self._reading:
+            if recovery is not None and self._upstream is not None:
+                await recovery.run(self._upstream, self._intake.close)
             await self._intake.run()
             with trio.move_on_after(END_OF_INPUT_GRACE_S):
                 await self._wait_answered()
@@ -216,7 +257,7 @@ class Session:
     async def drain(self, seconds: float) -> None:
         """Take no more requests, let those in flight finish, answer the rest with an error, and end."""
         if self._upstream is not None:
-            self._intake.close()
+            self._intake.close(Conflict("the daemon is stopping, and takes no new requests"))
         with trio.move_on_after(seconds):
             await self._calls.wait_at_most(0)
         self._answers.fail_all(
@@ -224,19 +265,47 @@ class Session:
         )
         self.end(STOPPED)
 
+    async def hand_over(self, seconds: float) -> None:
+        """Read no more requests, let those in flight finish, leave the rest to the next daemon, and end."""
+        if not self._attached.comes_again:
+            await self.drain(seconds)
+            return
+        if self._upstream is not None:
+            self._intake.hold()
+        with trio.move_on_after(seconds):
+            await self._calls.wait_at_most(0)
+        if self._upstream is not None:
+            self._take_back(self._upstream.surrender())
+        self.end(HANDED_OVER)
+
+    def _take_back(self, unsent: list[Message | Batch]) -> None:
+        """The server has not got these."""
+        for message in unsent:
+            call = self._calls.find(message.id) if isinstance(message, Message) else None
+            if call is not None:
+                self._logbook.lines.take_back(call.line)
+
     async def _flush(self) -> None:
         """Give the client what it is still owed, if it reads."""
         self._reading.cancel()
-        self._answers.fail_all(Unreachable("the session has ended"))
-        with trio.move_on_after(FLUSH_BOUND_S):
+        goes_on = self._ending is not None and self._ending.goes_on
+        if not goes_on:
+            self._answers.fail_all(Unreachable("the session has ended"))
+        with trio.move_on_after(HAND_OVER_FLUSH_S if goes_on else FLUSH_BOUND_S):
             await self._io.wait_sent()
 
     async def _finish(self) -> None:
         """First let the client go, then the server: nobody should wait for a DELETE to cross the network."""
         ending = self._ending or FAILED
+        if ending.goes_on:
+            self._answers.leave()
         self._io.close()
         self._attached.stderr.close()
-        await self._attached.release(ending.code, ending.text)
+        self._logbook.close()
+        if ending.goes_on:
+            await self._attached.let_go()
+        else:
+            await self._attached.release(ending.code, ending.text)
         if self._upstream is not None:
             with trio.move_on_after(CLOSE_BOUND_S):
                 await self._upstream.aclose()
@@ -245,7 +314,8 @@ class Session:
     def info(self) -> shapes.SessionInfo:
         """A snapshot for the API."""
         transport = self._upstream.name if self._upstream is not None else "auto"
-        return self.profile.info(transport, closing=self._ending is not None)
+        bridge = self._chain.gate.bridge if self._upstream is not None else None
+        return self.profile.info(transport, bridge, closing=self._ending is not None)
 
 
 def _cancelled(id: bytes) -> Message:

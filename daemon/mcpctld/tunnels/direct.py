@@ -5,11 +5,8 @@ import socket
 
 import trio
 
+from mcpctld.drivers.keepalive import STEADY, set_pace
 from mcpctld.errors import NotFound, Unreachable
-
-KEEP_ALIVE_IDLE_S = 30
-KEEP_ALIVE_INTERVAL_S = 10
-KEEP_ALIVE_COUNT = 3
 
 
 async def open_stream(host: str, port: int) -> trio.SocketStream:
@@ -28,7 +25,7 @@ async def open_stream(host: str, port: int) -> trio.SocketStream:
     except OSError as exc:
         reason = _reason(exc)
         raise Unreachable(f"cannot connect to {host}:{port}: {reason}; is it running?") from exc
-    _notice_dead_peers(stream)
+    set_pace(stream, STEADY)
     return stream
 
 
@@ -37,13 +34,3 @@ def _reason(exc: OSError) -> str:
     causes = exc.__cause__.exceptions if isinstance(exc.__cause__, BaseExceptionGroup) else [exc]
     errors = [cause for cause in causes if isinstance(cause, OSError)]
     return "; ".join(sorted({os.strerror(e.errno) if e.errno else str(e) for e in errors}))
-
-
-def _notice_dead_peers(stream: trio.SocketStream) -> None:
-    """Let the kernel probe a silent connection: an answer may take an hour, a vanished peer must not."""
-    stream.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    idle = getattr(socket, "TCP_KEEPIDLE", None) or getattr(socket, "TCP_KEEPALIVE", None)  # macOS
-    if idle is not None:
-        stream.setsockopt(socket.IPPROTO_TCP, idle, KEEP_ALIVE_IDLE_S)
-    stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEP_ALIVE_INTERVAL_S)
-    stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEP_ALIVE_COUNT)

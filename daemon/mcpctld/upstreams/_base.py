@@ -11,6 +11,7 @@ from mcpctld.drivers.http.client import HttpClient
 from mcpctld.errors import McpctlError, PeerError
 from mcpctld.model import Server, ServerSpec
 from mcpctld.protocols.jsonrpc import Batch, Message
+from mcpctld.upstreams._lane import requests_in
 from mcpctld.upstreams._shared import Shared
 
 
@@ -23,10 +24,12 @@ class Downstream(Protocol):
     def fail(self, id: bytes, error: McpctlError) -> None:
         """Answer the client's request `id` (raw JSON) with an error of ours; nothing if it was answered already."""
 
-    def lost(self, message: Message | Batch | None, error: McpctlError) -> None:
+    def lost(self, message: Message | Batch | None, error: McpctlError) -> bool:
         """The server does not know the session any more; `message`, if any, was refused unread and can be sent again.
 
-        With None the session is suspect only: something on the way failed that may have taken it along.
+        False when it will not be: then it is refused as it would be otherwise, and the session is not taken for lost.
+        With None and another error than `SessionLost` the session is suspect only: something on the way failed that
+        may have taken it along.
         """
 
     def evidence(self, request: Message, status: int, error: Message | None) -> bool:
@@ -64,7 +67,8 @@ class Upstream(abc.ABC):
     """One session with one MCP server.
 
     The session calls `run` once, `send` any number of times, then `aclose`. An upstream answers each request that it
-    was sent exactly once: through `Downstream.deliver` or `Downstream.fail`.
+    was sent exactly once: through `Downstream.deliver` or `Downstream.fail`, or hands it back through
+    `Downstream.lost`. Only when `run` raises may requests be left that it has said nothing of.
     """
 
     transport: ClassVar[str]
@@ -112,9 +116,23 @@ class Upstream(abc.ABC):
         await trio.lowlevel.checkpoint()
 
 
+def never_sent(error: McpctlError) -> McpctlError:
+    """The same error, for a message that the server has not got."""
+    same = type(error)(str(error))
+    same.unprocessed = True
+    return same
+
+
 def too_long(length: int, limit: int) -> PeerError:
     """Why an answer is not carried."""
     return PeerError(
         f"an answer of {length} bytes or more is too long (the limit is {limit}); "
         "raise max_message_bytes in config.toml"
     )
+
+
+def give_back(downstream: Downstream, message: Message | Batch, error: McpctlError) -> None:
+    """Tell that the server has not read a message; its requests fail unless they are made again."""
+    if not downstream.lost(message, error):
+        for request in requests_in(message):
+            downstream.fail(request.id, error)

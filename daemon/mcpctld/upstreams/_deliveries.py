@@ -1,4 +1,4 @@
-"""POSTs of messages whose answers come elsewhere: HTTP+SSE and the fly wrapper."""
+"""POSTs of messages whose answers come elsewhere, on the stream of HTTP+SSE."""
 
 from collections.abc import Callable, Hashable
 
@@ -6,11 +6,17 @@ from mcpctld.drivers.http.connection import Exchange
 from mcpctld.errors import McpctlError
 from mcpctld.protocols.http1 import Head
 from mcpctld.protocols.jsonrpc import Batch, Message, id_key
-from mcpctld.upstreams._base import Context
+from mcpctld.upstreams._base import Context, give_back, never_sent
 from mcpctld.upstreams._deadlines import Deadlines
 from mcpctld.upstreams._http import Endpoint
 from mcpctld.upstreams._lane import Lane, Load, method_of, requests_in
-from mcpctld.upstreams._refusals import MAX_ERROR_BODY, Refusal, explain, json_rpc_error
+from mcpctld.upstreams._refusals import (
+    MAX_ERROR_BODY,
+    Refusal,
+    explain,
+    is_evidence,
+    json_rpc_error,
+)
 
 Header = tuple[str, str]
 
@@ -29,20 +35,18 @@ class Deliveries:
         goes_first: Callable[[Message | Batch], bool],
         fail: Callable[[bytes, McpctlError], None],
         bound_s: float,
-        prefix: bytes = b"",
-        suffix: bytes = b"",
+        takes: Callable[[Message | Batch, Refusal], bool] = lambda message, refusal: False,
     ) -> None:
-        """`prefix` goes before the first message, `suffix` after each."""
+        """`takes` is asked first what a refusal means; True when that is dealt with."""
         self.lane = Lane(self._post)
         self.load = Load(context.max_message_bytes)
         self._context = context
         self._goes_first = goes_first
         self._fail = fail
         self._bound_s = bound_s
-        self._prefix = prefix
-        self._suffix = suffix
+        self._takes = takes
         self._deadlines: Deadlines[_Delivery] = Deadlines(context.nursery)
-        self._open: set[_Delivery] = set()
+        self._open: dict[_Delivery, None] = {}
         self._endpoint: Endpoint | None = None
         self._headers: tuple[Header, ...] = ()
         self.lane.hold(self)
@@ -52,47 +56,39 @@ class Deliveries:
         self.load.add(len(message.raw))
         self.lane.send(message)
 
+    def forget(self, key: Hashable) -> None:
+        """The request with this id (as `id_key`) need not be sent any more, if it was not."""
+        if (waiting := self.lane.forget(key)) is not None:
+            self.load.remove(len(waiting.raw))
+
     def open_gate(self, endpoint: Endpoint, headers: tuple[Header, ...]) -> None:
         """Begin, or go on, at this endpoint."""
         self._endpoint, self._headers = endpoint, headers
         self.lane.release(self)
 
-    def close_gate(self, error: McpctlError) -> None:
-        """The stream for the answers is gone: hold back what comes, and give up what is under way."""
-        self.lane.hold(self)
-        for delivery in tuple(self._open):
-            delivery.cancel()
-            self._close(delivery)
-            self._fail_all(delivery.message, error)
-
-    def queued_ids(self) -> set[Hashable]:
-        """The requests that have not been sent, by `id_key`."""
-        return {id_key(request.id) for message in self.lane for request in requests_in(message)}
-
-    def fail_queued(self, error: McpctlError) -> None:
-        """Give up on all that has not been sent."""
-        for message in self.lane.take():
-            self.load.remove(len(message.raw))
-            self._fail_all(message, error)
-
     def close(self) -> list[Message | Batch]:
         """Stop; what has not been sent."""
         queued = self.lane.close()
+        unsent = [delivery.message for delivery in self._open if not delivery.is_sent]
         for delivery in tuple(self._open):
             delivery.cancel()
             self._close(delivery)
         self._deadlines.clear()
-        return queued
+        return [*unsent, *queued]
+
+    def give_back(self, error: McpctlError) -> None:
+        """Stop, because of `error`: what has not been sent can be sent in another session."""
+        for message in self.close():
+            give_back(self._context.downstream, message, never_sent(error))
 
     def _post(self, message: Message | Batch) -> None:
         assert self._endpoint is not None
         delivery = _Delivery(self, message, self._endpoint)
-        self._open.add(delivery)
+        self._open[delivery] = None
         if self._goes_first(message):
             self.lane.hold(delivery)
             self._deadlines.set(delivery, self._bound_s, self._overdue)
-        delivery.submit(self._headers, self._prefix + message.raw + self._suffix)
-        self._prefix = b""
+        delivery.submit(self._headers, message.raw)
 
     def _overdue(self, delivery: "_Delivery") -> None:
         self._context.log.warning(
@@ -106,7 +102,7 @@ class Deliveries:
             self._close(delivery)
 
     def _close(self, delivery: "_Delivery") -> None:
-        self._open.discard(delivery)
+        self._open.pop(delivery, None)
         self._deadlines.drop(delivery)
         self.load.remove(len(delivery.message.raw))
         self.lane.release(delivery)
@@ -124,6 +120,10 @@ class Deliveries:
     def refused(self, delivery: "_Delivery", refusal: Refusal) -> None:
         """The server has not taken it."""
         message, endpoint = delivery.message, delivery.endpoint
+        downstream = self._context.downstream
+        if self._takes(message, refusal) or is_evidence(message, refusal, downstream):
+            self._close(delivery)
+            return
         error = json_rpc_error(refusal)
         requests = requests_in(message)
         if error is not None and len(requests) == 1 and id_key(error.id) == id_key(requests[0].id):
@@ -152,6 +152,11 @@ class _Delivery:
     def submit(self, headers: tuple[Header, ...], body: bytes) -> None:
         """Send it."""
         self._exchange = self.endpoint.submit("POST", headers, body, self)
+
+    @property
+    def is_sent(self) -> bool:
+        """Whether a connection was there for it."""
+        return self._exchange is None or self._exchange.attempts > 0
 
     def cancel(self) -> None:
         """Give it up."""

@@ -10,12 +10,14 @@ from urllib.parse import urljoin
 from mcpctl import wire
 from mcpctld.drivers.http.client import split_url
 from mcpctld.drivers.http.connection import Exchange
-from mcpctld.drivers.http.request import Origin, Request, ResponseHandler
+from mcpctld.drivers.http.request import Request, ResponseHandler
 from mcpctld.errors import McpctlError
 from mcpctld.protocols.http1 import Head, Headers
 from mcpctld.upstreams._base import Context
 
 USER_AGENT = f"mcpctl/{wire.VERSION}"
+ACCEPT = (("Accept", "application/json, text/event-stream"), ("Content-Type", "application/json"))
+"""What a POST of Streamable HTTP carries (MCP, Transports, "Sending Messages to the Server")."""
 MAX_COOKIES = 50
 MAX_REDIRECTS = 3
 """In a row, for one request."""
@@ -42,7 +44,7 @@ class Endpoint:
     def _fixed_headers(self) -> tuple[tuple[str, str], ...]:
         headers = {"User-Agent": USER_AGENT}
         # On loopback the server would only burn time compressing; elsewhere bytes are what costs.
-        if not _is_loopback(self.origin):
+        if not self.origin.is_loopback:
             headers["Accept-Encoding"] = "gzip, deflate"
         if self._spec.instance:
             headers["Fly-Force-Instance-Id"] = self._spec.instance
@@ -59,11 +61,12 @@ class Endpoint:
         *,
         repeatable: bool = False,
         lasting: bool = False,
+        renewable: bool = False,
     ) -> Exchange:
         """Send a request to this endpoint; `handler` hears the answer. The flags are those of `Request`."""
         all_headers = (*headers, *self._fixed, *self._cookie_header())
         lasting = lasting or method == "GET"  # every GET of ours is a stream
-        request = Request(method, self.target, all_headers, body, repeatable, lasting)
+        request = Request(method, self.target, all_headers, body, repeatable, lasting, renewable)
         return self._http.submit(self.origin, request, handler, patience_s=self._patience_s)
 
     def redact(self, text: str) -> str:
@@ -125,10 +128,6 @@ def _is_expired(morsel: Morsel[str]) -> bool:
         )
     except (ValueError, TypeError):
         return False
-
-
-def _is_loopback(origin: Origin) -> bool:
-    return origin.host in ("localhost", "::1") or origin.host.startswith("127.")
 
 
 def header_text(text: str | None) -> str | None:

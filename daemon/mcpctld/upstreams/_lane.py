@@ -1,27 +1,29 @@
 """The order in which a client's messages go out, and how many of them may be waiting."""
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 
 import trio
 
-from mcpctld.protocols.jsonrpc import Batch, Kind, Message
+from mcpctld.protocols.jsonrpc import Batch, Kind, Message, id_key
 
 
 class Lane:
     """Messages in the order of the client.
 
-    `post` sends one; what must arrive before the next is sent `hold`s the lane until it is `release`d.
+    `post` sends one; what must arrive before the next is sent `hold`s the lane until it is `release`d. What must wait
+    for something else is set aside, and lets the others pass.
     """
 
     def __init__(self, post: Callable[[Message | Batch], None]) -> None:
         self._post = post
         self._queue: deque[Message | Batch] = deque()
+        self._aside: deque[Message | Batch] = deque()
         self._holder: object | None = None
         self._closed = False
 
     def __iter__(self) -> Iterator[Message | Batch]:
-        return iter(tuple(self._queue))
+        return iter((*self._aside, *self._queue))
 
     def send(self, message: Message | Batch) -> None:
         """Send it, now or when the lane is free."""
@@ -40,6 +42,21 @@ class Lane:
             self._holder = None
             self._go()
 
+    def set_aside(self, message: Message | Batch) -> None:
+        """Keep one that came to `post`, while others go on."""
+        self._aside.append(message)
+
+    def rejoin(self) -> None:
+        """What was set aside goes first now."""
+        self._queue.extendleft(reversed(self.take_aside()))
+        self._go()
+
+    def take_aside(self) -> list[Message | Batch]:
+        """What was set aside, and is not any more."""
+        aside = list(self._aside)
+        self._aside.clear()
+        return aside
+
     def close(self) -> list[Message | Batch]:
         """Send nothing more, ever; what has not been sent."""
         self._closed = True
@@ -48,7 +65,18 @@ class Lane:
     def take(self) -> list[Message | Batch]:
         """Empty the lane: what has not been sent."""
         queued, self._queue = self._queue, deque()
-        return list(queued)
+        return [*self.take_aside(), *queued]
+
+    def forget(self, key: Hashable) -> Message | None:
+        """Take out the request with this id (as `id_key`) if it waits here."""
+        for queue in (self._aside, self._queue):
+            for message in queue:
+                if isinstance(message, Batch) or message.kind is not Kind.REQUEST:
+                    continue
+                if id_key(message.id) == key:
+                    queue.remove(message)
+                    return message
+        return None
 
     def _go(self) -> None:
         while self._queue and self._holder is None and not self._closed:
@@ -92,7 +120,9 @@ def parts_of(message: Message | Batch) -> list[Message]:
 
 def requests_in(message: Message | Batch) -> list[Message]:
     """Those of them that want an answer."""
-    return [part for part in parts_of(message) if part.kind is Kind.REQUEST]
+    if isinstance(message, Batch):
+        return [part for part in message.messages if part.kind is Kind.REQUEST]
+    return [message] if message.kind is Kind.REQUEST else []
 
 
 def method_of(message: Message | Batch) -> str:

@@ -1,12 +1,11 @@
 """One POST of Streamable HTTP, from the message sent to the last message of its answer."""
 
 import logging
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Protocol
 
 import trio
 
-from mcpctld.drivers.http.connection import Exchange
 from mcpctld.errors import McpctlError, PeerError
 from mcpctld.protocols.http1 import Head
 from mcpctld.protocols.jsonrpc import (
@@ -32,6 +31,13 @@ FIRST_RETRY_S = 1.0
 SHORTEST_RETRY_S = 0.01
 LIVED_S = 10.0
 """A stream that held this long was cut by something between us, not refused: such an attempt is not counted."""
+
+
+class Cancellable(Protocol):
+    """Where a POST is: on its way, or waiting for something."""
+
+    def cancel(self) -> None:
+        """It is not wanted any more."""
 
 
 class Owner(Protocol):
@@ -90,18 +96,20 @@ class Post:
         }
         self.keys = tuple(self.pending)
         self.is_request = bool(self.pending)
-        self.exchange: Exchange | None = None
+        self.exchange: Cancellable | None = None
+        self.review: Callable[[Message], Message] | None = None
+        """Changes what came back before it is delivered."""
+        self.listed_again = False
+        """The tools were listed again, because its headers were refused."""
         self.url = ""
         """Where it was sent, before a redirect."""
         self.redirects = 0
-        self.session_id: str | None = None
-        """The session in which it was sent."""
+        self.session = 0
+        """The number of the session in which it was sent; 0 outside of any."""
         self.counted = False
         """Its bytes are not waited for any more."""
         self.cancelled = False
         """The client does not wait for it any more."""
-        self.renewed = False
-        """It was sent again, in a session made anew."""
         self.accepted = False
         self.trouble: McpctlError | None = None
         """Why its stream has to be taken up again."""
@@ -110,6 +118,7 @@ class Post:
         self._resumed_at: str | None = None
         self._began = 0.0
         self._head: Head | None = None
+        self._media_type = ""
         self._streaming = False
         self._garbage = ""
         self._body: list[bytes] = []
@@ -134,7 +143,8 @@ class Post:
         self._streaming = False
         if 200 <= head.status < 300:
             self.accepted = True
-            self._streaming = media_type(head) == "text/event-stream"
+            self._media_type = media_type(head)
+            self._streaming = self._media_type == "text/event-stream"
             self._owner.accepted(self, head)
         if self._streaming:
             self._begin_events()
@@ -154,8 +164,9 @@ class Post:
     def on_end(self) -> None:
         """The body is complete: deliver it, or find out what the server meant."""
         if self._streaming:
-            text = "the server ended its answer without the response" + self._garbage
-            self._end_stream(PeerError(text))
+            error = PeerError("the server ended its answer without the response" + self._garbage)
+            error.interrupted = True
+            self._end_stream(error)
         elif self._succeeded:
             self._end_body()
         else:
@@ -212,9 +223,8 @@ class Post:
             self._owner.downstream.fail(id, error)
 
     def _end_body(self) -> None:
-        assert self._head is not None
         body = b"".join(self._body)
-        if body.strip() and media_type(self._head) in ("application/json", ""):
+        if body.strip() and self._media_type in ("application/json", ""):
             self._deliver(body)
             if self._garbage:
                 self.fail(PeerError(f"the answer cannot be used{self._garbage}"))
@@ -241,8 +251,10 @@ class Post:
                 self._owner.log.warning("server.garbage", extra={"reason": exc.reason})
             self._garbage = f": it sent something that is not JSON-RPC ({exc.reason})"
             return
+        if self.review is not None and isinstance(message, Message):
+            message = self.review(message)
         for part in parts_of(message):
-            if part.kind in (Kind.RESULT, Kind.ERROR):
+            if not part.method:
                 self._settle(part)
         self._owner.downstream.deliver(self._own(message))
 
@@ -270,7 +282,7 @@ class Post:
     # ------------------------------------------------------------ answers by the owner
 
     def relay(self, error: Message) -> None:
-        """Answer with a JSON-RPC error that came as the body of a refusal."""
+        """Answer with a response that came as the body of a refusal, or for several POSTs at once."""
         self._settle(error)
         self._owner.downstream.deliver(self._own(error))
 

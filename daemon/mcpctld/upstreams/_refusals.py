@@ -1,16 +1,34 @@
 """What a server means that answers an HTTP request with something else than MCP, and what the user may do about it."""
 
+import re
 from typing import NamedTuple
 
-from mcpctld.errors import Conflict, Denied, McpctlError, NotFound, PeerError, TimedOut, Unreachable
+from mcpctld.errors import (
+    Conflict,
+    Denied,
+    McpctlError,
+    NotFound,
+    PeerError,
+    SessionLost,
+    TimedOut,
+    Unreachable,
+)
 from mcpctld.protocols.http1 import Head
-from mcpctld.protocols.jsonrpc import Kind, Malformed, Message, one_line, parse
+from mcpctld.protocols.jsonrpc import Batch, Kind, Malformed, Message, one_line, parse, read_error
+from mcpctld.protocols.mcp.eras import METHOD_NOT_FOUND, MODERN_CODES
+from mcpctld.upstreams._base import Downstream
 from mcpctld.upstreams._http import Endpoint
 
 MAX_ERROR_BODY = 64 * 1024
 """More of a refusal is not read."""
 MAX_QUOTED = 200
 PATH_ADVICE = "check the path (often /mcp or /sse)"
+
+OF_A_PROXY = frozenset({502, 503, 504})
+"""Statuses that as a rule come from something in front of the server, while that is away: maybe for good."""
+ABOUT_THE_MESSAGE = MODERN_CODES | {-32700, METHOD_NOT_FOUND, -32602}
+"""JSON-RPC errors that find fault with one message, whatever words they use."""
+_OF_SESSIONS = re.compile(r"\bsession|\bnot (?:been |yet )*initiali[sz]ed", re.IGNORECASE)
 
 
 class Refusal(NamedTuple):
@@ -36,11 +54,60 @@ def json_rpc_error(refusal: Refusal) -> Message | None:
         message = parse(one_line(refusal.body))
     except Malformed:
         return None
-    return message if isinstance(message, Message) and message.kind is Kind.ERROR else None
+    if not isinstance(message, Message) or message.kind is not Kind.ERROR:
+        return None
+    return message if message.error.startswith(b"{") else None  # `{"error": "…"}` is no JSON-RPC
+
+
+def is_evidence(message: Message | Batch, refusal: Refusal, downstream: Downstream) -> bool:
+    """Whether the layers above make something else of the refusal of a request: then it is not for us to answer."""
+    if isinstance(message, Batch) or message.kind is not Kind.REQUEST:
+        return False
+    if refusal.status < 400 or refusal.status == 401:
+        return False
+    return downstream.evidence(message, refusal.status, json_rpc_error(refusal))
+
+
+def explain_loss(
+    refusal: Refusal, server: str, endpoint: Endpoint, *, named: bool
+) -> SessionLost | None:
+    """Why the session is lost, if that is what the refusal of a message in it says; then the message was not read.
+
+    `named`: the session has an id. Without one there is nothing that a server could have forgotten, unless it says so.
+    """
+    if not _tells_loss(refusal, named=named):
+        return None
+    said = f"{endpoint.url} answered {refusal.status}{_quote(refusal, endpoint)}"
+    return SessionLost(
+        f"{server} does not know the session any more: {said}; start the client again"
+    )
+
+
+def _tells_loss(refusal: Refusal, *, named: bool) -> bool:
+    """404 is the rule (MUST); the rest is what servers and gateways in use answer instead."""
+    if refusal.status not in (400, 404, 409, 503):
+        return False
+    error = json_rpc_error(refusal)
+    code, text = read_error(error) if error is not None else (0, _text(refusal))
+    if refusal.status == 404 and named:
+        return code != METHOD_NOT_FOUND
+    if code in ABOUT_THE_MESSAGE:
+        return False
+    bare = refusal.status == 409 or (refusal.status == 400 and error is None)
+    return (bare and named) or _OF_SESSIONS.search(text) is not None
 
 
 def explain(refusal: Refusal, server: str, endpoint: Endpoint) -> McpctlError:
     """What it means to the user, and what to do about it."""
+    error = _explain(refusal, server, endpoint)
+    # RFC 6585 §4 and RFC 9110 §15.6.4: the load is refused, and by saying when to come again not an outage told.
+    error.unprocessed = refusal.status == 429 or (
+        refusal.status == 503 and refusal.head.headers.get("retry-after") is not None
+    )
+    return error
+
+
+def _explain(refusal: Refusal, server: str, endpoint: Endpoint) -> McpctlError:
     status, url = refusal.status, endpoint.url
     if status < 300:
         return _not_mcp(refusal, server, url)
@@ -88,6 +155,12 @@ def _not_mcp(refusal: Refusal, server: str, url: str) -> McpctlError:
 
 def _quote(refusal: Refusal, endpoint: Endpoint) -> str:
     """A short piece of a text body, without markup, control characters and what we sent ourselves."""
+    text = "".join(char for char in endpoint.redact(_text(refusal)) if char.isprintable())
+    return f" ({text[:MAX_QUOTED]})" if text else ""
+
+
+def _text(refusal: Refusal) -> str:
+    """The beginning of a text body; `""` for any other."""
     if media_type(refusal.head) not in (
         "text/plain",
         "application/json",
@@ -95,6 +168,4 @@ def _quote(refusal: Refusal, endpoint: Endpoint) -> str:
         "",
     ):
         return ""
-    text = " ".join(refusal.body[: 4 * MAX_QUOTED].decode("utf-8", "replace").split())
-    text = "".join(char for char in endpoint.redact(text) if char.isprintable())
-    return f" ({text[:MAX_QUOTED]})" if text else ""
+    return " ".join(refusal.body[: 4 * MAX_QUOTED].decode("utf-8", "replace").split())

@@ -17,6 +17,10 @@ class Facts(msgspec.Struct):
     """What `auto` found."""
     refused: dict[str, float] = msgspec.field(default_factory=dict)
     """When (Unix time) the server was last seen not to speak an era, by `Era.value`."""
+    lists_changed: dict[str, float] = msgspec.field(default_factory=dict)
+    """When (Unix time) the server last said that a list has changed, by the notification's method."""
+    wrapped: set[str] = msgspec.field(default_factory=set)
+    """Tools whose structured output a bridge wraps into an object for clients of the legacy era."""
     tools: dict[str, ToolFacts] = msgspec.field(default_factory=dict)
     """What calls need to know of a tool, by name."""
 
@@ -49,4 +53,9 @@ class Shared:
         self.facts.refused.pop(era.value, None)
         if refused_at is not None:
             self.facts.refused[era.value] = refused_at
+        self.changed()
+
+    def learn_change(self, notification: str, at: float) -> None:
+        """Keep when (Unix time) the server said that a list has changed."""
+        self.facts.lists_changed[notification] = at
         self.changed()

@@ -2,16 +2,26 @@
 
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 import trio
 
 from mcpctld.drivers.http.connection import Exchange
 from mcpctld.errors import McpctlError
 from mcpctld.protocols.http1 import Head
-from mcpctld.upstreams._base import Downstream
 from mcpctld.upstreams._http import MAX_REDIRECTS, Endpoint
 from mcpctld.upstreams._refusals import MAX_ERROR_BODY, Refusal
+
+
+class Reader(Protocol):
+    """Whoever is at the end of what is read, as a `Downstream` is."""
+
+    @property
+    def client_full(self) -> bool:
+        """True when it lags behind; then `wait_client` is awaited before more is read."""
+
+    async def wait_client(self) -> None:
+        """Wait until it has caught up."""
 
 
 class Stream:
@@ -24,15 +34,19 @@ class Stream:
         self,
         endpoint: Endpoint,
         headers: Iterable[tuple[str, str]],
-        downstream: Downstream,
+        downstream: Reader,
         take: Callable[[bytes], None],
         method: str = "GET",
+        *,
+        renewable: bool = False,
     ) -> None:
+        """`renewable`: see `Request.renewable`."""
         self._endpoint = endpoint
         self._headers = tuple(headers)
         self._downstream = downstream
         self._take = take
         self._method = method
+        self._renewable = renewable
         self._exchange: Exchange | None = None
         self.error: McpctlError | None = None
 
@@ -56,7 +70,7 @@ class Stream:
         self._opened = trio.Event()
         self._ended = trio.Event()
         self._exchange = self._endpoint.submit(
-            self._method, self._headers, None, self, repeatable=True
+            self._method, self._headers, None, self, repeatable=True, renewable=self._renewable
         )
 
     # ------------------------------------------------------------ waiting
@@ -89,6 +103,12 @@ class Stream:
     async def wait_end(self) -> None:
         """Wait until the body has ended, or broke: then `error` says why."""
         await self._ended.wait()
+
+    def cut(self, error: McpctlError) -> None:
+        """End it here; `error` says why."""
+        if self._exchange is not None:
+            self._exchange.cancel()
+        self.on_failure(error)
 
     @property
     def _succeeded(self) -> bool:
@@ -132,7 +152,7 @@ class Stream:
 
 
 async def ask(
-    endpoint: Endpoint, method: str, headers: Iterable[tuple[str, str]], downstream: Downstream
+    endpoint: Endpoint, method: str, headers: Iterable[tuple[str, str]], downstream: Reader
 ) -> int:
     """Send a small request and read its answer to the end: the status. Raises what made it fail."""
     with Stream(endpoint, headers, downstream, lambda data: None, method) as stream:

@@ -22,25 +22,24 @@ from mcpctld.protocols.jsonrpc import (
     read_params,
 )
 from mcpctld.protocols.mcp.headers import modern_params, standard_headers
-from mcpctld.upstreams._base import Context, Upstream
+from mcpctld.protocols.mcp.methods import LASTING, REPEATABLE
+from mcpctld.upstreams._base import Context, Upstream, give_back
 from mcpctld.upstreams._deadlines import Deadlines
-from mcpctld.upstreams._http import MAX_REDIRECTS, Endpoint, visible_text
+from mcpctld.upstreams._hearing import Hearing
+from mcpctld.upstreams._http import ACCEPT, MAX_REDIRECTS, Endpoint, visible_text
 from mcpctld.upstreams._lane import Lane, Load, method_of
 from mcpctld.upstreams._listen import Listener
+from mcpctld.upstreams._modern import Duties
 from mcpctld.upstreams._post import Post
-from mcpctld.upstreams._refusals import Refusal, explain, json_rpc_error
-from mcpctld.upstreams._renew import Renewal
+from mcpctld.upstreams._refusals import (
+    OF_A_PROXY,
+    Refusal,
+    explain,
+    explain_loss,
+    is_evidence,
+    json_rpc_error,
+)
 from mcpctld.upstreams._stream import ask
-
-ACCEPT = (("Accept", "application/json, text/event-stream"), ("Content-Type", "application/json"))
-REPEATABLE = frozenset({
-    "initialize", "ping", "server/discover", "tools/list", "prompts/list", "prompts/get", "resources/list",
-    "resources/templates/list", "resources/read", "completion/complete", "logging/setLevel",
-})  # fmt: skip
-"""Methods that only read, or set what is set already: sent again when a resting connection turns out dead."""
-
-LASTING = frozenset({"subscriptions/listen"})
-"""Methods whose answer goes on and on."""
 
 LINGER_S = 5.0
 """How long a stream may go on after its last response, or after its request was cancelled: many never end."""
@@ -63,9 +62,12 @@ class StreamableHttp(Upstream):
         self.session_id: str | None = None
         self.version: str | None = None
         self.lane = Lane(self._post)
+        self._hearing = Hearing(self.lane, context.nursery)
         self._load = Load(context.max_message_bytes)
         self._deadlines: Deadlines[Post] = Deadlines(context.nursery)
-        self._renewal = Renewal(self)
+        self._duties = Duties(context, self, self.submit)
+        self._session = 0  # counts those that the server has opened
+        self._suspected = False
         self._posts: dict[Hashable, Post] = {}
         self._open: set[Post] = set()
         self._modern = False
@@ -79,11 +81,15 @@ class StreamableHttp(Upstream):
             self._begun = trio.Event()
             with trio.CancelScope() as self._listening:
                 await Listener(
-                    self, self.endpoint, self.session_headers, self.max_message_bytes
+                    self,
+                    self.endpoint,
+                    self._session_headers(),
+                    self.max_message_bytes,
+                    self._hearing.end,
                 ).run()
 
-    def begin_listening(self) -> None:
-        """There is a session, maybe a new one."""
+    def _begin_listening(self) -> None:
+        """The session is complete."""
         self._begun.set()
         self._listening.cancel()
 
@@ -95,6 +101,8 @@ class StreamableHttp(Upstream):
         self.lane.send(message)
 
     def _post(self, message: Message | Batch) -> None:
+        if self._hearing.due and self._hearing.keeps(message):
+            return
         params = None if isinstance(message, Batch) else modern_params(message)
         if method_of(message) == "notifications/cancelled" and self._cancel(message):
             self._load.remove(len(message.raw))
@@ -109,23 +117,24 @@ class StreamableHttp(Upstream):
         if not post.is_request:
             self._deadlines.set(post, ORDER_BOUND_S, self._not_accepted)
         self._open.add(post)
-        self.submit(post)
+        if params is None or not self._duties.take(post, params):
+            self.submit(post)
 
     def submit(self, post: Post) -> None:
         """Send a POST, or send it again."""
         outside = post.modern or post.method == "initialize"
-        post.session_id = None if outside else self.session_id
+        post.session = 0 if outside else self._session
         post.url = self.endpoint.url
         post.exchange = self.endpoint.submit(
             "POST",
-            (*ACCEPT, *post.headers, *(() if outside else self.session_headers())),
+            (*ACCEPT, *post.headers, *(() if outside else self._session_headers())),
             post.message.raw,
             post,
             repeatable=post.method in REPEATABLE,
             lasting=post.method in LASTING,
         )
 
-    def session_headers(self) -> tuple[tuple[str, str], ...]:
+    def _session_headers(self) -> tuple[tuple[str, str], ...]:
         """What every request after `initialize` carries."""
         session = (("Mcp-Session-Id", self.session_id),) if self.session_id else ()
         version = (("MCP-Protocol-Version", self.version),) if self.version else ()
@@ -146,8 +155,8 @@ class StreamableHttp(Upstream):
         """The client gave up on a request. True when that has been dealt with and nothing is to be sent."""
         assert isinstance(message, Message)
         post = self._posts.get(id_key(read_params(message).request_id))
-        if post is None:
-            return self._modern  # 2026-07-28 has no such message over HTTP
+        if post is None:  # 2026-07-28 has no such message over HTTP
+            return self._modern or self._unqueue(read_params(message).request_id)
         if post.modern:  # there, closing the stream is the cancellation
             self._give_up(post)
             return True
@@ -160,6 +169,15 @@ class StreamableHttp(Upstream):
         post = self._posts.get(id_key(id))
         if post is not None:
             self._give_up(post)
+        else:
+            self._unqueue(id)
+
+    def _unqueue(self, id: bytes) -> bool:
+        """Drop request `id` if it was not sent yet."""
+        waiting = self.lane.forget(id_key(id))
+        if waiting is not None:
+            self._load.remove(len(waiting.raw))
+        return waiting is not None
 
     def _not_accepted(self, post: Post) -> None:
         self.log.warning("server.not_accepted", extra={"bound_s": ORDER_BOUND_S})
@@ -191,30 +209,28 @@ class StreamableHttp(Upstream):
     def accepted(self, post: Post, head: Head) -> None:
         """Keep the session's id and cookies; what waited behind a notification may go."""
         self._lighten(post)
-        self.read_head(post, head)
-        if not post.is_request:
-            self._renewal.learn(post.message)
-            self._deadlines.drop(post)
-            self.lane.release(post)
-
-    def read_head(self, post: Post, head: Head) -> None:
-        """Learn what the head of a success tells."""
+        self._suspected = False
         self.endpoint.remember_cookies(head.headers)
         if post.method == "initialize" and post.trouble is None:
             self.session_id = visible_text(head.headers.get("mcp-session-id"))
+        if post.method == "notifications/initialized":
+            self._hearing.begin()
+        if not post.is_request:
+            self._deadlines.drop(post)
+            self.lane.release(post)
 
     def answered(self, post: Post, message: Message) -> None:
         """Learn the revision from the answer to `initialize`; what waited behind it may go."""
         self._posts.pop(id_key(message.id), None)
-        if message.kind is Kind.RESULT:
-            self._renewal.learn(post.message, message)
-            if post.method == "initialize":
-                self.learn_version(message)
+        if post.method == "initialize" and message.kind is Kind.RESULT:
+            self._begin_session(message)
         self.lane.release(post)
 
-    def learn_version(self, message: Message) -> None:
-        """Keep the revision that the server chose."""
-        self.version = visible_text(read_initialize_result(message).protocol_version)
+    def _begin_session(self, answer: Message) -> None:
+        """Keep the revision that the server chose; whatever was listened to belongs to the session before."""
+        self.version = visible_text(read_initialize_result(answer).protocol_version)
+        self._session += 1
+        self._listening.cancel()
 
     def waits_for(self, key: Hashable) -> bool:
         """Whether a request with this id is under way."""
@@ -225,16 +241,21 @@ class StreamableHttp(Upstream):
         self._deadlines.set(post, LINGER_S, self._give_up)
 
     def refused(self, post: Post, refusal: Refusal) -> None:
-        """Follow a redirect, make a lost session anew, relay a JSON-RPC error, or explain."""
+        """Follow a redirect, tell of a lost session, relay a JSON-RPC error, or explain."""
         self.endpoint.remember_cookies(refusal.head.headers)
-        if self._follow(post, refusal) or self._renewal.takes(post, refusal):
+        if self._follow(post, refusal) or self._loses_session(post, refusal):
+            return
+        if self._duties.take_refusal(post, refusal) or self._is_evidence(post, refusal):
             return
         if post.trouble is not None:
             post.fail(_not_resumed(post.trouble, refusal))
         elif (error := json_rpc_error(refusal)) and refusal.status != 401:
             post.relay(error)
-        post.fail(explain(refusal, self.context.server.name, self.endpoint))
+        reason = explain(refusal, self.context.server.name, self.endpoint)
+        post.fail(reason)
         self._finish_refused(post, refusal)
+        if refusal.status in OF_A_PROXY:
+            self._suspect(post, reason)
 
     def _follow(self, post: Post, refusal: Refusal) -> bool:
         if post.trouble is not None or post.redirects >= MAX_REDIRECTS:
@@ -244,6 +265,46 @@ class StreamableHttp(Upstream):
         post.redirects += 1
         self.submit(post)
         return True
+
+    def _loses_session(self, post: Post, refusal: Refusal) -> bool:
+        """Whether it means that the server has forgotten the session: then the message can be sent in another one."""
+        name = self.context.server.name
+        named = self.session_id is not None
+        error = explain_loss(refusal, name, self.endpoint, named=named) if post.session else None
+        if error is None:
+            return False
+        pending = tuple(post.pending.values())
+        unread = post.trouble is None and not post.cancelled
+        current = post.session == self._session
+        if current and not self.downstream.lost(post.message if unread else None, error):
+            return False
+        self.log.info("upstream.session_lost", extra={"status": refusal.status})
+        for waiting in self._hearing.give_back() if current else ():
+            self._load.remove(len(waiting.raw))
+            give_back(self.downstream, waiting, error)
+        if post.trouble is not None:  # an answer had begun: what was done must not be done twice
+            post.fail(_not_resumed(post.trouble, refusal))
+        self._close(post)
+        if unread and not current:  # there is another session already, and that one is not lost
+            for id in pending:
+                self.downstream.fail(id, error)
+        return True
+
+    def _is_evidence(self, post: Post, refusal: Refusal) -> bool:
+        """Whether the refusal was dealt with above; an answer that had begun is no matter of eras."""
+        if post.trouble is not None or not post.pending:
+            return False
+        if not is_evidence(post.message, refusal, self.downstream):
+            return False
+        self._close(post)
+        return True
+
+    def _suspect(self, post: Post, error: McpctlError) -> None:
+        """Something failed that may have taken the session along: told once, until something succeeds."""
+        if 0 < post.session == self._session and not self._suspected:
+            self._suspected = True
+            self.downstream.lost(None, error)
+            self._hearing.end()
 
     def _finish_refused(self, post: Post, refusal: Refusal) -> None:
         if not post.is_request:
@@ -261,32 +322,28 @@ class StreamableHttp(Upstream):
             extra = {"error": str(error), "method": post.method}
             self.log.warning("server.lost_notification", extra=extra)
         post.fail(error)
-        self.finished(post)
+        self._close(post)
+        if post.method == "notifications/initialized" and 0 < post.session == self._session:
+            self.downstream.lost(post.message, error)  # a session that was never complete is none
+        else:
+            self._suspect(post, error)
 
     def _resume(self, post: Post) -> None:
         """Ask for the rest of a stream (2025-11-25, "Resumability and Redelivery"): always by GET, after `retry`."""
         headers = (
             ("Accept", "text/event-stream"),
             ("Last-Event-ID", post.resume()),
-            *self.session_headers(),
+            *self._session_headers(),
         )
-        post.exchange = self.endpoint.submit("GET", headers, None, post, repeatable=True)
+        post.exchange = self.endpoint.submit(
+            "GET", headers, None, post, repeatable=True, renewable=True
+        )
 
     def finished(self, post: Post) -> None:
         """The answer is complete."""
         if post.method == "notifications/initialized":
-            self.begin_listening()
+            self._begin_listening()
         self._close(post)
-
-    def resend(self, post: Post, error: McpctlError | None) -> None:
-        """Send a POST again in the new session, if it is still wanted; or fail it, for there is none."""
-        if post not in self._open:
-            return
-        if error is None:
-            self.submit(post)
-        else:
-            post.fail(error)
-            self._close(post)
 
     # ------------------------------------------------------------ the end
 
@@ -304,7 +361,7 @@ class StreamableHttp(Upstream):
         self.surrender()
         self._listening.cancel()
         await trio.lowlevel.checkpoint()
-        headers, self.session_id = self.session_headers(), None
+        headers, self.session_id = self._session_headers(), None
         if "Mcp-Session-Id" not in dict(headers):
             return
         try:
@@ -318,7 +375,9 @@ class StreamableHttp(Upstream):
 
 
 def _not_resumed(trouble: McpctlError, refusal: Refusal) -> McpctlError:
-    return type(trouble)(f"{trouble}; the rest was asked for, and answered {refusal.status}")
+    error = type(trouble)(f"{trouble}; the rest was asked for, and answered {refusal.status}")
+    error.interrupted = True
+    return error
 
 
 UPSTREAM = StreamableHttp

@@ -529,6 +529,27 @@ async def test_a_request_that_met_a_closed_door_may_be_sent_again_whatever_it_is
     await told.wait()
     assert tcp_rig.lost == [(told.error, True)]
     assert "not sent again" not in str(told.error)
+    assert told.error.unprocessed
+
+
+async def test_nor_did_a_server_see_anything_that_closed_a_fresh_connection_unread(tcp_rig):
+    tcp_rig.peer.close()
+    told = tcp_rig.ask()
+    await told.wait()
+    assert told.error.unprocessed
+    assert tcp_rig.lost == [(told.error, False)]  # a server that does so once does so again
+
+
+async def test_what_may_have_arrived_in_an_earlier_attempt_may_have_been_worked_on(tcp_rig):
+    await tcp_rig.exchange_one()
+    tcp_rig.peer.close()
+    told = Told()
+    head = http1.encode_head("POST", "/", ())
+    exchange = Exchange(post(), head, told, 30)
+    exchange.arrived = True
+    tcp_rig.connection.start(exchange, head)
+    await told.wait()
+    assert not told.error.unprocessed
 
 
 async def test_a_large_request_that_met_a_closed_door_may_be_sent_again(tcp_rig):
@@ -549,6 +570,8 @@ async def test_a_request_that_was_read_is_not_sent_again(tcp_rig, how):
     await told.wait()
     assert tcp_rig.lost == [(told.error, False)]
     assert "may have been carried out, so it was not sent again" in str(told.error)
+    assert not told.error.unprocessed
+    assert tcp_rig.exchange.arrived
 
 
 async def test_a_witness_counts_what_the_peer_acknowledged_and_sees_what_came():

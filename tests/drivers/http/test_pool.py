@@ -267,7 +267,7 @@ async def test_patience_begins_when_the_busy_connection_is_lost(nursery, lab, au
     lab.trouble = Unreachable("gone")
     await lab.peers[0].stream.aclose()
     await second.done.wait()
-    assert second.error is lab.trouble
+    assert (type(second.error), str(second.error)) == (Unreachable, "gone")
     assert lab.now() == 103
 
 
@@ -379,9 +379,25 @@ async def test_each_request_fails_when_its_own_patience_ends_with_what_was_wrong
     tolds = {patience_s: asker.ask(patience_s=patience_s) for patience_s in (5, 0.05, 1, 30)}
     for patience_s in sorted(tolds):
         await tolds[patience_s].done.wait()
-        assert tolds[patience_s].error is lab.trouble
+        error = tolds[patience_s].error
+        assert (type(error), str(error)) == (Unreachable, "cannot connect: refused")
+        assert error.unprocessed
+        assert error.exhausted
         assert lab.now() == patience_s
+    assert not lab.trouble.unprocessed  # the pool's own, and not of one request
     assert asker.pool.statistics() == PoolStatistics(0, 0, 0)
+
+
+async def test_a_request_that_may_have_arrived_is_not_called_unseen_for_want_of_another_connection(
+    lab, asker, autojump_clock
+):
+    await asker.ask().done.wait()
+    told = asker.ask(post(b"x", repeatable=True), patience_s=2)
+    lab.trouble = Unreachable("gone")
+    await lab.peers[0].stream.aclose()
+    await told.done.wait()
+    assert told.error.exhausted
+    assert not told.error.unprocessed
 
 
 async def test_patience_ends_even_while_an_attempt_hangs(lab, asker, autojump_clock):
@@ -484,6 +500,20 @@ async def test_idle_connections_expire(lab, asker, autojump_clock):
     assert asker.pool.statistics().idle == 3
     await trio.sleep(2)
     assert asker.pool.statistics() == PoolStatistics(0, 0, 0)
+
+
+async def test_a_connection_that_came_too_late_is_not_kept_for_long(lab, asker, autojump_clock):
+    lab.slow = 1.0
+    first, _ = asker.ask(), asker.ask()
+    await trio.sleep(0.5)
+    asker.exchanges[1].cancel()
+    await first.done.wait()
+    await trio.sleep(4.5)
+    assert asker.pool.statistics().idle == 2
+    await trio.sleep(1)
+    assert asker.pool.statistics().idle == 1
+    await asker.ask().done.wait()
+    assert len(lab.peers) == 2
 
 
 async def test_each_connection_expires_in_its_own_time(lab, asker, autojump_clock):

@@ -14,6 +14,7 @@ from mcpctld.protocols.mcp.headers import (
     VERSION_KEY,
     encode_value,
     modern_params,
+    parameter_headers,
     standard_headers,
 )
 
@@ -95,6 +96,59 @@ def test_older_notifications_and_responses_have_none():
     response = parse(b'{"id":1,"result":{}}')
     assert isinstance(response, Message)
     assert headers_of(response) == {}
+
+
+# ---------------------------------------------------------------- parameters
+
+
+def parameter(value: object) -> str | None:
+    """The header of one argument."""
+    text = value if isinstance(value, bytes) else json.dumps(value).encode()
+    headers = parameter_headers({"A": ["a"]}, b'{"arguments":{"a":%b}}' % text)
+    return dict(headers).get("Mcp-Param-A")
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("us-west1", "us-west1"),
+        ("", ""),
+        (" padded ", "=?base64?IHBhZGRlZCA=?="),
+        ("true", "true"),
+        (True, "true"),
+        (False, "false"),
+        (0, "0"),
+        (-42, "-42"),
+        (2**53, "9007199254740992"),
+        (b"-0", "0"),
+        (b"42.0", "42"),
+        (b"4.2e1", "42"),
+        (b"1E2", "100"),
+        (b'"\\ud800"', "=?base64?7aCA?="),
+    ],
+)
+def test_an_argument_is_repeated_in_its_header(value: object, said: str):
+    assert parameter(value) == said
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, 1.5, {}, [], ["x"], b"1e400", b"1e-9", b"1e99999999", b"9" * 41, b"1e40", b"0.1e0"],
+)
+def test_a_value_that_no_header_has_is_left_out(value: object):
+    assert parameter(value) is None
+
+
+def test_arguments_are_found_by_their_path():
+    paths = {"Zone": ["where", "zone"], "Gone": ["where", "gone", "x"], "Region": ["region"]}
+    arguments = {"region": "r", "where": {"zone": 1, "gone": 7}, "zone": "wrong"}
+    params = json.dumps({"name": "t", "arguments": arguments}).encode()
+    assert parameter_headers(paths, params) == (("Mcp-Param-Zone", "1"), ("Mcp-Param-Region", "r"))
+
+
+@pytest.mark.parametrize("params", [b"", b"[]", b'{"arguments":7}', b'{"arguments":{}}', b"{"])
+def test_without_arguments_there_are_no_headers(params: bytes):
+    assert parameter_headers({"A": ["a"]}, params) == ()
 
 
 # ---------------------------------------------------------------- values

@@ -1,14 +1,19 @@
 """All origins: requests go in by URL, each origin has a pool of its own."""
 
+import math
 import string
 from collections.abc import Callable
 from urllib.parse import quote, urlsplit
 
 import trio
 
+from mcpctld.drivers.http.alarm import Alarm
 from mcpctld.drivers.http.pool import Connect, Pool
 from mcpctld.drivers.http.request import DEFAULT_PORTS, Exchange, Origin, Request, ResponseHandler
 from mcpctld.errors import UserError
+
+URGENCY_S = 60.0
+"""For so long after a change of network connections are probed more often."""
 
 _KEPT = (
     string.punctuation
@@ -24,6 +29,11 @@ class HttpClient:
         self._connect = connect
         self._limit = limit
         self._pools: dict[Origin, Pool] = {}
+        self.renewals = 0
+        """How often `renew` was called."""
+        self._renewed = trio.Event()
+        self._urgent_until = -math.inf
+        self._relaxation = Alarm(nursery, self._relax)
 
     def pool(self, origin: Origin) -> Pool:
         """The pool of an origin."""
@@ -42,6 +52,33 @@ class HttpClient:
         """Close every connection that nobody uses."""
         for pool in self._pools.values():
             pool.close_idle()
+
+    def renew(self, why: str) -> None:
+        """The network is another one, or we have slept: have connections re-made before the next request needs them.
+
+        What stays on this machine is not concerned.
+        """
+        for origin, pool in tuple(self._pools.items()):
+            if not origin.is_loopback:
+                pool.renew(why)
+        self._urgent_until = trio.current_time() + URGENCY_S
+        self._relaxation.set(self._urgent_until)
+        self.renewals += 1
+        self._renewed.set()
+        self._renewed = trio.Event()
+
+    async def wait_renewed(self, since: int) -> None:
+        """Wait until `renewals` is more than `since`: then it is worth trying again what has failed."""
+        await trio.lowlevel.checkpoint()
+        while self.renewals <= since:
+            await self._renewed.wait()
+
+    def _relax(self) -> float:
+        if trio.current_time() < self._urgent_until:
+            return self._urgent_until
+        for pool in self._pools.values():
+            pool.relax()
+        return math.inf
 
 
 def split_url(url: str) -> tuple[Origin, str]:

@@ -7,6 +7,7 @@ import trio
 
 from mcpctld.drivers.http.request import Exchange, Origin
 from mcpctld.drivers.http.witness import Witness
+from mcpctld.drivers.keepalive import Pace
 from mcpctld.drivers.streams import ByteStream, DescriptorStream
 from mcpctld.drivers.triostream import TrioStream
 from mcpctld.errors import McpctlError, PeerError, Unreachable
@@ -17,6 +18,9 @@ __all__ = ["Connection", "Exchange", "Opened"]
 
 DEFAULT_KEEP_ALIVE_S = 90.0
 """How long an idle connection is kept when the server does not say; most servers close it earlier, and we notice."""
+UNUSED_KEEP_S = 5.0
+"""The same for one that came too late for its request and had none since: servers that want to end wait for those
+longer than for others (Node.js a minute, for the request that may be on its way)."""
 KEEP_ALIVE_MARGIN_S = 1.0
 """Stop using a connection this long before the server said it would close it: a request takes time to arrive."""
 SEND_REST_S = 1.0
@@ -36,7 +40,7 @@ class Connection:
     """A connection. `run` reads until it ends; between exchanges it is idle and knows until when it may be used.
 
     `on_idle` is told when it can take a request, `on_lost` when it ended with an exchange on it: with what went wrong,
-    and whether that exchange may be sent again without harm.
+    and whether that exchange may be sent again without harm. `ahead`: it was opened for a request that is yet to come.
     """
 
     def __init__(
@@ -47,6 +51,7 @@ class Connection:
         *,
         on_idle: Callable[["Connection"], None],
         on_lost: Callable[[Exchange, McpctlError, bool], None],
+        ahead: bool = False,
     ) -> None:
         self.origin = origin
         self.opened = opened
@@ -59,7 +64,7 @@ class Connection:
         self._scope = trio.CancelScope()
         self._exchange: Exchange | None = None
         self._decoder: Decoder | None = None
-        self._keep_alive_s = DEFAULT_KEEP_ALIVE_S
+        self._keep_alive_s = DEFAULT_KEEP_ALIVE_S if ahead else UNUSED_KEEP_S
         self._idle_since = trio.current_time()
         self._used = False
         self._acked_before: int | None = None
@@ -79,8 +84,7 @@ class Connection:
 
     def start(self, exchange: Exchange, head: bytes) -> None:
         """Send a request; its handler hears of the answer. `head` is the one to use on this connection."""
-        # On a fresh connection nothing is ever sent again, so nothing need be proven.
-        self._acked_before = self._witness.acked() if self._used else None
+        self._acked_before = self._witness.acked()
         self._exchange = exchange
         exchange.holder = self
         exchange.attempts += 1
@@ -95,6 +99,18 @@ class Connection:
     def withdraw(self, exchange: Exchange) -> None:
         """The exchange was given up, and its answer cannot be told apart from the next one's: close."""
         self.close()
+
+    def cut(self, why: str) -> bool:
+        """End the connection if its exchange is one to be asked for again (`Request.renewable`); whether it did."""
+        if self._exchange is None or not self._exchange.request.renewable:
+            return False
+        self.close()
+        self._lose(Unreachable(f"the connection to {self.origin} was cut: {why}"))
+        return True
+
+    def set_pace(self, pace: Pace) -> None:
+        """How soon a dead path is to be noticed."""
+        self._witness.set_pace(pace)
 
     def close(self) -> None:
         """End the connection; an exchange on it fails, unless it was cancelled."""
@@ -226,16 +242,19 @@ class Connection:
                 Unreachable(f"{self.origin} closed the connection in the middle of its answer")
             )
         else:
-            self._lose_unanswered(self._exchange.request.repeatable)
+            self._lose_unanswered(self._exchange)
 
-    def _lose_unanswered(self, repeatable: bool) -> None:
+    def _lose_unanswered(self, exchange: Exchange) -> None:
         """Not a byte came back. On a connection in use before, it may have been closed before the request arrived."""
         error = Unreachable(f"{self.origin} closed the connection without an answer")
-        harmless = repeatable or self._never_arrived()
+        arrived = not self._never_arrived()
+        exchange.arrived = exchange.arrived or arrived
+        harmless = exchange.request.repeatable or not arrived
         if not harmless:
             error = Unreachable(
                 f"{error}; the request may have been carried out, so it was not sent again"
             )
+        error.unprocessed = not exchange.arrived
         self._lose(error, harmless=harmless and self._used)
 
     def _never_arrived(self) -> bool:

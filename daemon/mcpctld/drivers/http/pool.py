@@ -11,6 +11,7 @@ import trio
 from mcpctld.drivers.http.alarm import Alarm
 from mcpctld.drivers.http.connection import Connection, Opened
 from mcpctld.drivers.http.request import Exchange, Origin, Request, ResponseHandler
+from mcpctld.drivers.keepalive import STEADY, URGENT
 from mcpctld.errors import InternalError, McpctlError, TimedOut, Unreachable, UserError
 from mcpctld.protocols import http1
 
@@ -18,6 +19,8 @@ __all__ = ["Connect", "Opened", "Pool", "PoolStatistics"]
 
 FIRST_BACKOFF_S = 0.1
 LAST_BACKOFF_S = 2.0
+AHEAD_BOUND_S = 10.0
+"""For so long a connection that nobody waits for yet is tried: a network that has just come up may need a moment."""
 MAX_ATTEMPTS = 3
 """Each but the last was lost on a connection in use before: two in a row are bad luck, more are a pattern."""
 
@@ -54,6 +57,7 @@ class Pool:
         self._lasting: set[Connection] = set()  # open too, but not counted
         self._queue: OrderedDict[Exchange, None] = OrderedDict()
         self._opening = 0
+        self._dialing: set[trio.CancelScope] = set()
         self._probing = False
         self._pause = trio.CancelScope()
         self._trouble: McpctlError | None = None
@@ -80,9 +84,31 @@ class Pool:
         return PoolStatistics(open_, len(self._idle), len(self._queue))
 
     def close_idle(self) -> None:
-        """Close connections that nobody uses, say after a change of network."""
+        """Close connections that nobody uses."""
         while self._idle:
             self._idle.pop().close()
+
+    def renew(self, why: str) -> None:
+        """Trust no connection that was made so far: there may be another network now.
+
+        Idle ones are closed, and one is opened ahead of need; streams that are asked for again are cut; requests under
+        way are left, but `URGENT` probing finds out whether their connections still lead anywhere (until `relax`).
+        """
+        used = bool(self._idle or self._lasting)
+        self.close_idle()
+        for scope in tuple(self._dialing):  # it may knock at a door that is not there any more
+            scope.cancel()
+        self._pause.cancel()
+        for connection in (*self._open, *self._lasting):
+            if not connection.closed and not connection.cut(why):
+                connection.set_pace(URGENT)
+        if used:
+            self._open_ahead()
+
+    def relax(self) -> None:
+        """Connections are probed as ever again."""
+        for connection in (*self._open, *self._lasting):
+            connection.set_pace(STEADY)
 
     def withdraw(self, exchange: Exchange) -> None:
         """A waiting request was cancelled."""
@@ -147,6 +173,13 @@ class Pool:
             self._opening += 1
             self._nursery.start_soon(self._run_connection)
 
+    def _open_ahead(self) -> None:
+        """Have a connection before somebody needs it."""
+        if not self._opening and len(self._open) < self._limit():
+            self._opening += 1
+            until = trio.current_time() + AHEAD_BOUND_S
+            self._nursery.start_soon(self._run_connection, until)
+
     def _renew_patience(self) -> None:
         """Waiting for a busy connection costs no patience: it counts from the first attempt to make one."""
         now = trio.current_time()
@@ -154,21 +187,24 @@ class Pool:
             exchange.deadline = now + exchange.patience_s
             self._impatience.set(exchange.deadline)
 
-    async def _run_connection(self) -> None:
-        """Open a connection, give it to whoever waits longest, and live until it ends."""
+    async def _run_connection(self, until: float = -math.inf) -> None:
+        """Open a connection, give it to whoever waits longest, and live until it ends.
+
+        `until`: the time until which it is tried although nobody waits.
+        """
         try:
-            opened = await self._dial()
+            opened = await self._dial(until)
             if opened is not None:
-                await self._live(opened)
+                await self._live(opened, ahead=until > -math.inf)
                 self._open_more()
         except BaseException:  # cancelled: alone, or in a group from somewhere in `connect`
             self._fail_queued(Unreachable(f"the request to {self.origin} was given up"))
             raise
 
-    async def _dial(self) -> Opened | None:
+    async def _dial(self, until: float) -> Opened | None:
         """A stream to the origin; None when nobody waits for one, or another task keeps trying."""
         try:
-            return await self._try_to_open()
+            return await self._try_to_open(until)
         except McpctlError as exc:  # trying again will not help
             self._fail_queued(exc)
         except Exception:  # a bug on the way to one origin must not cost the others theirs
@@ -178,13 +214,13 @@ class Pool:
             self._opening -= 1
         return None  # noqa: ASYNC910  (the beginning of a task, as is what it calls)
 
-    async def _try_to_open(self) -> Opened | None:
+    async def _try_to_open(self, until: float) -> Opened | None:
         probing = False
         backoff = FIRST_BACKOFF_S
         try:
-            while self._queue:
+            while self._queue or trio.current_time() < until:
                 try:
-                    opened = await self._connect(self.origin)
+                    opened = await self._try_once()
                     self._trouble = None
                     return opened
                 except Unreachable as exc:
@@ -200,10 +236,20 @@ class Pool:
                 self._probing = False
         return None  # noqa: ASYNC910
 
-    async def _live(self, opened: Opened) -> None:  # noqa: ASYNC910
+    async def _try_once(self) -> Opened:
+        with trio.CancelScope() as scope:
+            self._dialing.add(scope)
+            try:
+                return await self._connect(self.origin)
+            finally:
+                self._dialing.discard(scope)
+        raise Unreachable(f"cannot connect to {self.origin}: the network has changed meanwhile")
+
+    async def _live(self, opened: Opened, *, ahead: bool) -> None:  # noqa: ASYNC910
         connection = Connection(
-            self._nursery, self.origin, opened, on_idle=self._offer, on_lost=self._lost
-        )
+            self._nursery, self.origin, opened,
+            on_idle=self._offer, on_lost=self._lost, ahead=ahead,
+        )  # fmt: skip
         self._open.add(connection)
         try:
             self._offer(connection)
@@ -226,11 +272,18 @@ class Pool:
         now = trio.current_time()
         for exchange in [waiting for waiting in self._queue if waiting.deadline <= now]:
             self._queue.pop(exchange, None)
-            exchange.fail(self._trouble or self._silent(exchange.patience_s))
+            exchange.fail(self._given_up(exchange))
         return min((waiting.deadline for waiting in self._queue), default=math.inf)
 
-    def _silent(self, patience_s: float) -> TimedOut:
-        return TimedOut(f"cannot connect to {self.origin}: no answer within {patience_s:g} s")
+    def _given_up(self, exchange: Exchange) -> McpctlError:
+        if self._trouble is not None:
+            error = type(self._trouble)(str(self._trouble))
+        else:
+            bound = f"{exchange.patience_s:g} s"
+            error = TimedOut(f"cannot connect to {self.origin}: no answer within {bound}")
+        error.unprocessed = not exchange.arrived
+        error.exhausted = True
+        return error
 
     def _fail_queued(self, error: McpctlError) -> None:
         queued, self._queue = self._queue, OrderedDict()

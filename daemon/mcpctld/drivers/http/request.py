@@ -1,8 +1,9 @@
 """What is asked of an HTTP server, who is told what came of it, and the handle to give it up with."""
 
 import math
-from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
+
+import msgspec
 
 from mcpctld.errors import McpctlError
 from mcpctld.protocols.http1 import Head
@@ -28,19 +29,28 @@ class Origin(NamedTuple):
         """The value of `Host`."""
         return str(self).partition("://")[2]
 
+    @property
+    def is_loopback(self) -> bool:
+        """Whether it is on this machine, by its name."""
+        return self.host in ("localhost", "::1") or self.host.startswith("127.")
 
-@dataclass(frozen=True, slots=True)
-class Request:
+
+class Request(msgspec.Struct, frozen=True, gc=False):
     """One request."""
 
     method: str
     target: str
-    headers: tuple[tuple[str, str], ...] = field(repr=False)  # credentials are among them
-    body: bytes | None = field(default=None, repr=False)
+    headers: tuple[tuple[str, str], ...]
+    body: bytes | None = None
     repeatable: bool = False
     """It may be sent twice without harm, so it is sent again when a connection in use before turns out dead."""
     lasting: bool = False
     """Its answer goes on and on: it does not count against the limit of connections, or streams would starve calls."""
+    renewable: bool = False
+    """After a change of network it is cut at once: whoever asked asks again, and loses nothing by it."""
+
+    def __repr__(self) -> str:  # credentials are among the headers
+        return f"<Request {self.method} {self.target}>"
 
 
 class ResponseHandler(Protocol):
@@ -80,7 +90,9 @@ class Holder(Protocol):
 class Exchange:
     """A request under way, or waiting for a connection. `handler` is None once it has heard all it will hear."""
 
-    __slots__ = ("attempts", "deadline", "handler", "head", "holder", "patience_s", "request")
+    __slots__ = (
+        *("arrived", "attempts", "deadline", "handler", "head", "holder", "patience_s", "request"),
+    )
 
     def __init__(
         self, request: Request, head: bytes, handler: ResponseHandler, patience_s: float
@@ -93,6 +105,8 @@ class Exchange:
         self.deadline = math.inf  # of the wait for a connection
         self.holder: Holder | None = None
         self.attempts = 0
+        self.arrived = False
+        """The server may have seen it, in one of the attempts that failed."""
 
     def cancel(self) -> None:
         """Give up: the handler hears nothing more. Under way, that costs the connection (RFC 9112 §9.6)."""

@@ -1,4 +1,4 @@
-"""What the kernel knows of a TCP connection and says at once."""
+"""What the kernel knows of a TCP connection and says at once, or is to find out."""
 
 import select
 import socket
@@ -6,6 +6,8 @@ import struct
 import sys
 
 import trio
+
+from mcpctld.drivers import keepalive
 
 _TCP_INFO_BYTES = 128
 _BYTES_ACKED = struct.Struct(
@@ -21,6 +23,11 @@ class Witness:
         self._poll = select.poll()
         if self._socket is not None:
             self._poll.register(self._socket.fileno(), select.POLLIN)
+
+    def set_pace(self, pace: keepalive.Pace) -> None:
+        """Have the peer probed at this pace."""
+        if self._socket is not None:
+            keepalive.set_pace(self._socket, pace)
 
     def acked(self) -> int | None:
         """Bytes that the peer's kernel has acknowledged, ever; None where that cannot be known."""

@@ -22,7 +22,7 @@ class ToClient(NamedTuple):
 class ToServer(NamedTuple):
     """Give the server this message; requests in it carry ids of the bridge's own choice."""
 
-    message: Message
+    message: Message | Batch
 
 
 class Fail(NamedTuple):

@@ -61,7 +61,7 @@ def judge(request: Message, answer: Message | None, status: int | None = None) -
 
     `answer` is the result or JSON-RPC error, None when there was only an HTTP `status` that refuses.
     """
-    if status in (401, 403, 407, 408, 409, 429) or (status or 0) >= 500:
+    if status is not None and is_silent(status):
         return Verdict.SILENT
     if request.method == "initialize":
         return _judge_initialize(answer)
@@ -72,10 +72,23 @@ def judge(request: Message, answer: Message | None, status: int | None = None) -
     return _judge_error(request, answer)
 
 
+def is_silent(status: int) -> bool:
+    """Whether an HTTP status says nothing about eras: credentials are wanted, or something is down."""
+    return status in (401, 403, 407, 408, 409, 429) or status >= 500
+
+
 def _judge_initialize(answer: Message | None) -> Verdict:
     if answer is None:
         return Verdict.SILENT
-    return Verdict.SPEAKS if answer.kind is Kind.RESULT else Verdict.UNSURE
+    if answer.kind is Kind.RESULT and _version(answer) != MODERN:
+        return Verdict.SPEAKS
+    # A result that names a revision without a handshake is one that no legacy client can go on with.
+    return Verdict.UNSURE
+
+
+def _version(answer: Message) -> str | None:
+    named = open_object(answer.result).get("protocolVersion", b"null")
+    return next(iter(_texts(b"[" + named + b"]")), None)
 
 
 def _judge_result(request: Message, answer: Message) -> Verdict:
