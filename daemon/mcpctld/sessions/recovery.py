@@ -21,11 +21,10 @@ from mcpctld.protocols.jsonrpc import (
     new_notification,
     parse,
     read_initialize_result,
-    read_params,
     with_id,
 )
 from mcpctld.protocols.mcp.listening import read_honoured, say_changed
-from mcpctld.protocols.mcp.methods import REPEATABLE
+from mcpctld.protocols.mcp.tools import may_repeat
 from mcpctld.sessions.answers import Answers, subscription_of
 from mcpctld.sessions.calls import Calls
 from mcpctld.sessions.checkpoint import Logbook, message_of
@@ -90,18 +89,12 @@ class Recovery:
             or not self._calls.begin(request, number)
         ):
             self._lines.finish(number)
-        elif mark == Mark.LOST or not self._may_repeat(request):
+        elif mark == Mark.LOST or not may_repeat(request, self._shared.facts.tools):
             self._answers.fail(request.id, _lost(self._profile.server.name))
         else:
             self._again.append(request)
             if mark == Mark.HEARD:
                 self._heard.add(id_key(request.id))
-
-    def _may_repeat(self, request: Message) -> bool:
-        if request.method != "tools/call":
-            return request.method in REPEATABLE
-        tool = self._shared.facts.tools.get(read_params(request).name or "")
-        return tool is not None and tool.repeatable
 
     # ------------------------------------------------------------ with the server
 

@@ -5,8 +5,8 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
 from mcpctld.errors import McpctlError, PeerError, TimedOut, Unreachable
-from mcpctld.protocols.jsonrpc import Message, id_key, parse, read_params, with_id
-from mcpctld.protocols.mcp.methods import REPEATABLE
+from mcpctld.protocols.jsonrpc import Message, id_key, parse, with_id
+from mcpctld.protocols.mcp.tools import may_repeat
 from mcpctld.upstreams import Context
 from mcpctld.upstreams._deadlines import Deadlines
 
@@ -48,13 +48,7 @@ class Retries:
             return False
         if error.unprocessed:
             return True
-        return _is_interruption(error) and self._is_repeatable(request)
-
-    def _is_repeatable(self, request: Message) -> bool:
-        if request.method != "tools/call":
-            return request.method in REPEATABLE
-        tool = self._shared.facts.tools.get(read_params(request).name or "")
-        return tool is not None and tool.repeatable
+        return _is_interruption(error) and may_repeat(request, self._shared.facts.tools)
 
     def later(self, request: Message, error: McpctlError, send: Callable[[Message], None]) -> None:
         """Make it again after a pause: under a new id, unless the server has provably not seen this one."""

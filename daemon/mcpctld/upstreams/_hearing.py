@@ -11,7 +11,7 @@ import trio
 
 from mcpctld.drivers.http.alarm import Alarm
 from mcpctld.protocols.jsonrpc import Batch, Message
-from mcpctld.protocols.mcp.sharing.questions import ASKING
+from mcpctld.protocols.mcp.methods import ASKING
 from mcpctld.upstreams._lane import Lane, requests_in
 
 BOUND_S = 1.0

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcpctld.protocols.mcp.tools import ToolFacts, read_tools
+from mcpctld.protocols.jsonrpc import Message, parse
+from mcpctld.protocols.mcp.tools import ToolFacts, may_repeat, read_tools
 
 
 def prop(header: object = "Region", kind: object = "string", **more: object) -> dict[str, object]:
@@ -232,3 +233,22 @@ def test_no_schema_makes_it_fail(schema: object):
 @given(st.binary() | st.sampled_from([b"", b"[]", b"7", b'{"tools":7}', b'{"tools":[7,null,[]]}']))
 def test_no_text_makes_it_fail(text: bytes):
     assert read_tools(text).excluded == []
+
+
+@pytest.mark.parametrize(
+    ("method", "name", "may"),
+    [
+        ("tools/list", None, True),
+        ("tasks/cancel", None, False),
+        ("tools/call", "reads", True),
+        ("tools/call", "writes", False),
+        ("tools/call", "unknown", False),
+        ("tools/call", None, False),
+    ],
+)
+def test_what_changes_nothing_may_be_repeated(method, name, may):
+    params = {} if name is None else {"name": name}
+    request = parse(json.dumps({"id": 1, "method": method, "params": params}).encode())
+    assert isinstance(request, Message)
+    tools = {"reads": ToolFacts(repeatable=True), "writes": ToolFacts()}
+    assert may_repeat(request, tools) is may

@@ -18,6 +18,9 @@ REPEATABLE = frozenset({
 LASTING = frozenset({"subscriptions/listen"})
 """Requests whose answer goes on and on."""
 
+ASKING = frozenset({"tools/call", "prompts/get", "resources/read"})
+"""Requests in whose course a server may ask the client something (MCP 2026-07-28, "Multi Round-Trip Requests")."""
+
 LISTS = {
     "tools/list": "tools",
     "prompts/list": "prompts",

@@ -6,12 +6,14 @@ Annotations".
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import NamedTuple
 
 import msgspec
 
+from mcpctld.protocols.jsonrpc import Message, read_params
+from mcpctld.protocols.mcp.methods import REPEATABLE
 from mcpctld.protocols.mcp.objects import (
     close_array,
     close_object,
@@ -30,6 +32,14 @@ class ToolFacts(msgspec.Struct, frozen=True):
     """The path of the argument (names of properties from the root on) by the name after `Mcp-Param-`."""
     repeatable: bool = False
     """The server calls it read-only or idempotent: a call that may have got lost can be made again."""
+
+
+def may_repeat(request: Message, tools: Mapping[str, ToolFacts]) -> bool:
+    """Whether a request that may have reached the server can be made once more without changing anything."""
+    if request.method != "tools/call":
+        return request.method in REPEATABLE
+    tool = tools.get(read_params(request).name or "")
+    return tool is not None and tool.repeatable
 
 
 class Excluded(NamedTuple):

@@ -10,7 +10,6 @@ from mcpctld.protocols.mcp.legacy_to_modern.envelope import result_type, strip_r
 from mcpctld.protocols.mcp.legacy_to_modern.errors import INVALID_PARAMS, foreign_error
 from mcpctld.protocols.mcp.legacy_to_modern.initialize import Client
 from mcpctld.protocols.mcp.legacy_to_modern.mrtr import (
-    METHODS,
     QUESTION_S,
     NotOffered,
     Rounds,
@@ -18,6 +17,7 @@ from mcpctld.protocols.mcp.legacy_to_modern.mrtr import (
 )
 from mcpctld.protocols.mcp.legacy_to_modern.outbound import Outbound
 from mcpctld.protocols.mcp.legacy_to_modern.schemas import wrap_output, wrap_schemas
+from mcpctld.protocols.mcp.methods import ASKING
 from mcpctld.protocols.mcp.objects import (
     close_object,
     close_text,
@@ -124,7 +124,7 @@ class Forwarding:
         kind = result_type(result) if result is not None else None
         if result is not None and kind == "complete":
             self._complete(call, result)
-        elif result is not None and kind == "input_required" and call.method in METHODS:
+        elif result is not None and kind == "input_required" and call.method in ASKING:
             self._receive_round(call, result, now)
         else:
             what = "no object" if result is None else f"a result of type {kind!r:.40}"

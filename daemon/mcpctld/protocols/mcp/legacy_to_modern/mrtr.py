@@ -17,9 +17,6 @@ from mcpctld.protocols.mcp.legacy_to_modern.pauses import Pauses
 from mcpctld.protocols.mcp.methods import LEGACY
 from mcpctld.protocols.mcp.objects import close_object, open_object, open_text, read_part
 
-METHODS = frozenset({"tools/call", "prompts/get", "resources/read"})
-"""Requests that may be answered with `input_required`."""
-
 MAX_ROUNDS = 10
 MAX_QUESTIONS = 64
 """In one round."""

@@ -10,6 +10,7 @@ from functools import partial
 
 from mcpctld.errors import McpctlError, PeerError
 from mcpctld.protocols.jsonrpc import INTERNAL_ERROR, Kind, Message, id_key, read_error
+from mcpctld.protocols.mcp.methods import ASKING
 from mcpctld.protocols.mcp.modern_to_legacy.parking import Exchange, Parking
 from mcpctld.protocols.mcp.modern_to_legacy.questions import (
     ELICITATION,
@@ -19,7 +20,6 @@ from mcpctld.protocols.mcp.modern_to_legacy.questions import (
     read_question,
 )
 from mcpctld.protocols.mcp.modern_to_legacy.requests import (
-    CAN_ASK,
     INVALID_PARAMS,
     METHOD_NOT_FOUND,
     Refusal,
@@ -89,7 +89,7 @@ class Exchanges:
 
     def begin(self, request: Request, now: float) -> None:
         """Send it to the server; or ask first what the server wanted to know before; or go on with a parked one."""
-        if request.state is not None and request.method in CAN_ASK:
+        if request.state is not None and request.method in ASKING:
             self._resume(request, now)
             return
         exchange = self._open[id_key(request.id)] = Exchange(request)
@@ -165,7 +165,7 @@ class Exchanges:
     def _asks_for_urls(self, exchange: Exchange, answer: Message, now: float) -> bool:
         """An error that lists URLs to visit becomes questions; True when that has dealt with it."""
         request, error = exchange.request, read_part(answer, "error")
-        if read_error(answer)[0] != URL_ELICITATION_REQUIRED or request.method not in CAN_ASK:
+        if read_error(answer)[0] != URL_ELICITATION_REQUIRED or request.method not in ASKING:
             return False
         wanted = [self._new_question(params) for params in read_elicitations(error)]
         if not wanted:
@@ -212,7 +212,7 @@ class Exchanges:
 
         One that is parked waits for its client anyway, so it is unlikely to have asked again.
         """
-        able = [e for e in self._at_server.values() if e.request.method in CAN_ASK]
+        able = [e for e in self._at_server.values() if e.request.method in ASKING]
         willing = [e for e in able if question.refusal(e.request.capabilities) is None]
         if willing:
             self._attach(min(willing, key=lambda exchange: bool(exchange.handle)), question, now)
@@ -247,7 +247,7 @@ class Exchanges:
 
     def _claim(self, exchange: Exchange) -> None:
         """What the server wanted to know before."""
-        if exchange.request.method in CAN_ASK:
+        if exchange.request.method in ASKING:
             for question in self._unplaced.claim(exchange.request.capabilities):
                 question.move(exchange.questions)
 

@@ -22,8 +22,6 @@ METHOD_NOT_FOUND = -32601
 INVALID_PARAMS = -32602
 LEVELS = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
 """Of log messages, the most verbose first."""
-CAN_ASK = frozenset({"tools/call", "prompts/get", "resources/read"})
-"""The only requests that may be answered with questions (Multi Round-Trip Requests, "Supported Requests")."""
 GONE = frozenset({
     "ping", "logging/setLevel", "resources/subscribe", "resources/unsubscribe",
     "tasks/get", "tasks/result", "tasks/list", "tasks/cancel", "tasks/update",

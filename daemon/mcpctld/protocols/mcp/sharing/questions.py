@@ -8,12 +8,10 @@ from collections.abc import Collection, Hashable
 from typing import NamedTuple
 
 from mcpctld.protocols.jsonrpc import Message, id_key
-from mcpctld.protocols.mcp.methods import LASTING
+from mcpctld.protocols.mcp.methods import ASKING, LASTING
 from mcpctld.protocols.mcp.sharing.calls import Calls, Member
 from mcpctld.protocols.mcp.sharing.handshake import Handshake
 
-ASKING = frozenset({"tools/call", "prompts/get", "resources/read"})
-"""Requests in the course of which a server asks its client something."""
 CAPABILITY = {
     "sampling/createMessage": "sampling",
     "elicitation/create": "elicitation",
