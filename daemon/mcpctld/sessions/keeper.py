@@ -7,14 +7,9 @@ A request is made again only if the server provably did not act on it, or if tha
 read, and tools that the server calls read-only or idempotent. Everything else gets one error.
 """
 
-import math
-from collections import deque
 from collections.abc import Callable, Hashable
 from dataclasses import replace
 
-import trio
-
-from mcpctld.drivers.http.alarm import Alarm
 from mcpctld.errors import (
     Conflict,
     Denied,
@@ -33,6 +28,7 @@ from mcpctld.sessions.closing import Closing
 from mcpctld.sessions.layer import Layer
 from mcpctld.sessions.renewal import Renewal
 from mcpctld.sessions.retries import Retries
+from mcpctld.sessions.waiting import Waiting
 from mcpctld.upstreams import Context, Upstream
 from mcpctld.upstreams._tools import learn_tools
 
@@ -42,8 +38,8 @@ LEARNED = SETTLING | frozenset(LISTS)
 """Requests whose answers are looked at."""
 OF_THE_OLD_SESSION = ("", "notifications/cancelled", "notifications/progress")
 """Methods (`""` of a response) of messages that mean nothing in another session."""
-MAX_WAITING = 256
 MARGIN_S = 0.5
+"""What waits for a session waits longer by this than an attempt to make one: that knows better why it fails."""
 
 
 class Keeper(Layer):
@@ -56,8 +52,8 @@ class Keeper(Layer):
         self.below = self._fresh()
         self.script = Script()
         self._sent: dict[Hashable, Message] = {}  # by `id_key` of the id that the server sees
-        self._waiting: deque[tuple[float, Message | Batch]] = deque()  # since when
-        self._patience = Alarm(context.nursery, self._lose_patience)
+        patience_s = context.spec.connect_timeout_s + MARGIN_S
+        self._waiting = Waiting(context.nursery, patience_s, self._lose_patience)
         self._retries = Retries(context)
         self._renewal = Renewal(self)
         self._live = True
@@ -99,8 +95,7 @@ class Keeper(Layer):
         """Stop at once: what was not sent, or waits for a session."""
         self._renewal.cancel()
         self._live = False
-        waiting, self._waiting = self._waiting, deque()
-        return [*self.below.surrender(), *(message for _, message in waiting)]
+        return [*self.below.surrender(), *self._waiting.take()]
 
     async def aclose(self) -> None:
         """End the session with the server."""
@@ -159,7 +154,7 @@ class Keeper(Layer):
 
     def forget(self, id: bytes) -> None:
         """The client's request was answered, because it took too long."""
-        self._unqueue(id)
+        self._waiting.remove(id)
         alias = self._drop(id)
         self.below.forget(alias or id)
         if self._handshake is not None and id_key(self._handshake.id) == id_key(id):
@@ -187,7 +182,7 @@ class Keeper(Layer):
         elif message.method == "notifications/initialized":
             self.script.initialized(message)
         elif message.method == "notifications/cancelled":
-            self._unqueue(read_params(message).request_id)
+            self._waiting.remove(read_params(message).request_id)
         elif message.method == "ping" and message.kind is Kind.REQUEST and self._in_session:
             self._answer_ping(message)
         elif message.method not in OF_THE_OLD_SESSION:
@@ -197,7 +192,7 @@ class Keeper(Layer):
         """A client that was answered from the disk, or by a script, does not wait for the server's answer."""
         method = "batch" if isinstance(message, Batch) else message.method
         if method == "notifications/cancelled" and isinstance(message, Message):
-            if not self._unqueue(read_params(message).request_id):
+            if not self._waiting.remove(read_params(message).request_id):
                 self._cancel(message)
         elif method in ("", "ping"):
             if isinstance(message, Message) and message.kind is Kind.REQUEST:
@@ -206,44 +201,31 @@ class Keeper(Layer):
         elif method == "initialize" and isinstance(message, Message):
             self._send_request(message)
         else:
-            self._waiting.append((math.inf, message))
+            self._waiting.add(message, patiently=True)
 
     def _end_handshake(self) -> None:
         """The server has answered, in whatever way."""
         self._handshake = None
         self.renewed()
-        self._renewal.flushed()
 
     def _break_handshake(self) -> None:
         """It will not: who waits now waits for another attempt."""
         self._handshake = None
-        waiting, self._waiting = self._waiting, deque()
-        for _, message in waiting:
+        for message in self._waiting.take():
             self._send_later(message)
 
     def _wait(self, message: Message | Batch) -> None:
-        self._waiting.append((trio.current_time(), message))
-        self._patience.set(trio.current_time() + self._patience_s)
+        self._waiting.add(message)
         self._renewal.need()
-
-    def _unqueue(self, id: bytes) -> bool:
-        """Take a request out of what waits; whether it was there."""
-        key = id_key(id)
-        for waiting in tuple(self._waiting):
-            if isinstance(waiting[1], Message) and id_key(waiting[1].id) == key:
-                self._waiting.remove(waiting)
-                return True
-        return False
 
     @property
     def full(self) -> bool:
         """True when the transport lags behind, or so much waits for a session that it must not become more."""
-        return self.below.full or len(self._waiting) > MAX_WAITING
+        return self.below.full or self._waiting.full
 
     async def wait_room(self) -> None:
         """Wait for both."""
-        while len(self._waiting) > MAX_WAITING:
-            await self._renewal.wait_flushed()
+        await self._waiting.wait_room()
         await self.below.wait_room()
 
     # ------------------------------------------------------------ from the server
@@ -354,35 +336,27 @@ class Keeper(Layer):
     def renewed(self) -> None:
         """There is a session again: what waited may go."""
         self._live, self._why = True, None
-        waiting, self._waiting = self._waiting, deque()
-        for _, message in waiting:
+        for message in self._waiting.take():
             self.send(message)
 
     def not_renewed(self, error: McpctlError) -> bool:
         """There is none. True while somebody waits for another attempt, if one makes sense."""
         self._why = error
         if error.exhausted or not isinstance(error, Unreachable | TimedOut):
-            self._fail_waiting(trio.current_time(), error)
-        return bool(self._waiting)
+            for message in self._waiting.take():
+                self._refuse(message, error)
+        return len(self._waiting) > 0
 
-    def _lose_patience(self) -> float:
-        """Who has waited long enough hears why: when to look again."""
-        name, patience_s = self.context.server.name, self._patience_s
-        why = self._why or TimedOut(f"{name} did not answer within {patience_s:g} s")
-        self._fail_waiting(trio.current_time() - patience_s, why)
-        return self._waiting[0][0] + patience_s if self._waiting else math.inf
+    def _lose_patience(self, message: Message | Batch) -> None:
+        """It has waited long enough."""
+        name = self.context.server.name
+        self._refuse(message, self._why or TimedOut(f"{name} did not answer in time; try again"))
 
-    @property
-    def _patience_s(self) -> float:
-        """An attempt under way has as long, and knows better why it fails."""
-        return self.context.spec.connect_timeout_s + MARGIN_S
-
-    def _fail_waiting(self, since: float, error: McpctlError) -> None:
-        while self._waiting and self._waiting[0][0] <= since:
-            for part in _parts(self._waiting.popleft()[1]):
-                if part.kind is Kind.REQUEST:
-                    self._retries.drop(part.id)
-                    self.above.fail(part.id, error)
+    def _refuse(self, message: Message | Batch, error: McpctlError) -> None:
+        for part in _parts(message):
+            if part.kind is Kind.REQUEST:
+                self._retries.drop(part.id)
+                self.above.fail(part.id, error)
 
 
 def _parts(message: Message | Batch | None) -> list[Message]:

@@ -47,7 +47,6 @@ class Renewal:
         self._suspicion: McpctlError | None = None
         self._running: trio.CancelScope | None = None
         self._needed = trio.Event()
-        self._flushed = trio.lowlevel.ParkingLot()
         probing = self._context.shared.hubs.setdefault("probing", Probing())
         assert isinstance(probing, Probing)
         self._probing = probing
@@ -86,14 +85,6 @@ class Renewal:
     async def wait_needed(self) -> None:
         """Wait until a transport is needed again."""
         await self._needed.wait()
-
-    def flushed(self) -> None:
-        """What waited was sent."""
-        self._flushed.unpark_all()
-
-    async def wait_flushed(self) -> None:
-        """Wait until what waited was sent, or has failed."""
-        await self._flushed.park()
 
     def cancel(self) -> None:
         """The client begins anew by itself, or has gone."""
@@ -139,7 +130,6 @@ class Renewal:
                 return True
             self._context.log.info("upstream.not_renewed", extra={"error": str(error)})
             waited_for = self._keeper.not_renewed(error)
-            self._flushed.unpark_all()
             if not waited_for:
                 self._running = None
                 return False
@@ -147,7 +137,6 @@ class Renewal:
     def _go(self) -> None:
         self._running = None
         self._keeper.renewed()
-        self._flushed.unpark_all()
 
     async def _attempt(self) -> McpctlError | None:
         """Say it all again: why there is no session, if there is none."""
