@@ -5,10 +5,11 @@ which adds about a second), logging off, no OAuth, the transport named.
 """
 
 import os
+import socket
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -25,23 +26,37 @@ START_S = 10.0
 
 PATHS = {"json": "/mcp", "sse": "/sse"}
 """How the server answers → where it does so."""
+AWAY = "away"
+"""In place of these: a server that runs only within `Ground.away_server`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """What all contenders share: the server's port, a throw-away home, a place for their stderr."""
+    """What all contenders share: the servers' ports, a throw-away home, a place for their stderr."""
 
     port: int
+    away_port: int
     home: Path
     stderr: int
 
     def url(self, answers: str) -> str:
         """The server that answers so (`json` or `sse`)."""
+        if answers == AWAY:
+            return f"http://127.0.0.1:{self.away_port}{PATHS['json']}"
         return f"http://127.0.0.1:{self.port}{PATHS[answers]}"
+
+    @contextmanager
+    def away_server(self) -> Iterator[None]:
+        """Have the server run that is away otherwise."""
+        server = EchoServer("stream", self.away_port)
+        try:
+            yield
+        finally:
+            server.stop()
 
     def server_files(self) -> dict[str, str]:
         """The servers that a daemon of ours is to know: name → contents of its file."""
-        return {answers: f'url = "{self.url(answers)}"\n' for answers in PATHS}
+        return {answers: f'url = "{self.url(answers)}"\n' for answers in (*PATHS, AWAY)}
 
     def environment(self) -> dict[str, str]:
         """A small environment, as MCP clients pass one; the caller's own does not leak in."""
@@ -112,6 +127,15 @@ class Ours:
         self._daemon = daemon
         self._ground = ground
 
+    @property
+    def remembers(self) -> bool:
+        """Whether it says for a server that is away what that said before; older builds need not."""
+        return not self.name.startswith(OLD)
+
+    def away_server(self) -> AbstractContextManager[None]:
+        """Have the server run that is away otherwise."""
+        return self._ground.away_server()
+
     def open(self, answers: str) -> Link:
         self._daemon.check()
         return StdioLink([*self._argv, answers], self._daemon.environment, self._ground.stderr)
@@ -158,16 +182,24 @@ def ground(get: str) -> Iterator[Ground]:
         stderr = stack.enter_context((home / "stderr").open("ab"))
         server = EchoServer(get)
         stack.callback(server.stop)
-        yield Ground(server.port, home, stderr.fileno())
+        yield Ground(server.port, free_port(), home, stderr.fileno())
+
+
+def free_port() -> int:
+    """A loopback port that nobody uses."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+    return port
 
 
 class EchoServer:
-    """The server under test, as a child."""
+    """The server under test, as a child; on any free port, or on the one given."""
 
-    def __init__(self, get: str) -> None:
+    def __init__(self, get: str, port: int = 0) -> None:
         stdin, self._keep_alive = os.pipe()
         self._stdout, stdout = os.pipe()
-        argv = [sys.executable, "-m", "benchmarks.echo_server", "--get", get]
+        flags = ["--get", get, "--port", str(port)]
+        argv = [sys.executable, "-m", "benchmarks.echo_server", *flags]
         environment = {"PYTHONPATH": str(install.PROJECT), "PATH": os.defpath}
         self._pid = processes.start(argv, environment, (stdin, stdout, 2))
         os.close(stdin)

@@ -12,7 +12,7 @@ What it leaves out, because no client under test needs it: checks of any kind, c
 pipelining limits, timeouts. It prints its port as one line and ends when its stdin does, so that it
 cannot outlive the benchmark however that ends.
 
-    python -m benchmarks.echo_server [--get stream|405]
+    python -m benchmarks.echo_server [--get stream|405] [--port PORT]
 """
 
 import argparse
@@ -269,11 +269,13 @@ class Server:
 
 
 def main() -> None:
-    """Listen on a free loopback port, print it, serve until stdin ends."""
+    """Listen on a loopback port, print it, serve until stdin ends."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--get", choices=["stream", "405"], default="stream")
-    refuse_get = parser.parse_args().get == "405"
-    with socket.create_server(("127.0.0.1", 0), backlog=LISTEN_BACKLOG) as listener:
+    parser.add_argument("--port", type=int, default=0, help="a free one unless given")
+    options = parser.parse_args()
+    refuse_get = options.get == "405"
+    with socket.create_server(("127.0.0.1", options.port), backlog=LISTEN_BACKLOG) as listener:
         listener.setblocking(False)
         print(listener.getsockname()[1], flush=True)
         Server(listener, refuse_get=refuse_get).run_until(sys.stdin.fileno())

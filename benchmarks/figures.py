@@ -16,6 +16,7 @@ class Metric(Enum):
 
     INITIALIZE = ("spawn → initialize", "ms", 1e3, (50, 95))
     TOOLS_LIST = ("spawn → tools/list", "ms", 1e3, (50, 95))
+    COLD_LIST = ("spawn → tools/list, server away", "ms", 1e3, (50, 95))
     CALL_JSON = ("call of 100 B, JSON answer", "µs", 1e6, (50, 99))
     CALL_SSE = ("call of 100 B, SSE answer", "µs", 1e6, (50, 99))
     CALL_100K = ("call of 100 KB", "ms", 1e3, (50,))

@@ -12,9 +12,10 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from time import perf_counter
+from typing import NamedTuple
 
 from benchmarks import links, messages, processes
-from benchmarks.contenders import Contender
+from benchmarks.contenders import AWAY, Contender, Ours, Raw
 from benchmarks.figures import Metric
 from benchmarks.links import Link, StdioLink
 
@@ -84,26 +85,21 @@ QUICK = Effort(
 
 def startup(contender: Contender, effort: Effort) -> Samples:
     """Spawn, initialize, list the tools, end; again and again."""
-    initialized: list[float] = []
-    listed: list[float] = []
-    ended: list[float] = []
-    least, most = effort.startups
-    deadline = perf_counter() + effort.startup_s
-    while len(ended) < least or (len(ended) < most and perf_counter() < deadline):
-        begun = perf_counter()
-        with closing(contender.open("json")) as link:
-            if not isinstance(link, StdioLink):
-                return
-            answer = links.exchange(link, messages.INITIALIZE)
-            initialized.append(perf_counter() - begun)
-            tools = links.exchange(link, messages.INITIALIZED + messages.TOOLS_LIST)
-            listed.append(perf_counter() - begun)
-            ended.append(link.eof_to_exit())
-        messages.check_answer(answer, messages.INITIALIZE_ID)
-        messages.check_answer(tools, messages.TOOLS_LIST_ID)
-    yield Metric.INITIALIZE, initialized
-    yield Metric.TOOLS_LIST, listed
-    yield Metric.EXIT, ended
+    if not isinstance(contender, Raw):
+        took = startups(contender, "json", effort)
+        yield Metric.INITIALIZE, [one.initialized for one in took]
+        yield Metric.TOOLS_LIST, [one.listed for one in took]
+        yield Metric.EXIT, [one.ended for one in took]
+
+
+def cold(contender: Contender, effort: Effort) -> Samples:
+    """The same with a server that is not there, after one session for which it was."""
+    if not isinstance(contender, Ours) or not contender.remembers:
+        return
+    with contender.away_server(), closing(contender.open(AWAY)) as link:
+        links.exchange(link, messages.INITIALIZE)
+        greet(link)
+    yield Metric.COLD_LIST, [one.listed for one in startups(contender, AWAY, effort)]
 
 
 def calls(contender: Contender, effort: Effort) -> Samples:
@@ -159,6 +155,7 @@ class Measure:
 
 MEASURES = {
     "startup": Measure(startup, 30.0),
+    "cold": Measure(cold, 30.0),
     "calls": Measure(calls, 20.0),
     "sse": Measure(calls_sse, 20.0),
     "large": Measure(large, 20.0),
@@ -166,6 +163,33 @@ MEASURES = {
     "fleet": Measure(fleet, 120.0),
 }
 """In the order in which a round goes through them; the keys are what `--only` takes."""
+
+
+class Startup(NamedTuple):
+    """Seconds from the spawn to two answers, and from the end of its input to its own."""
+
+    initialized: float
+    listed: float
+    ended: float
+
+
+def startups(contender: Contender, answers: str, effort: Effort) -> list[Startup]:
+    """Start sessions one after the other, as many as `effort` wants."""
+    took: list[Startup] = []
+    least, most = effort.startups
+    deadline = perf_counter() + effort.startup_s
+    while len(took) < least or (len(took) < most and perf_counter() < deadline):
+        begun = perf_counter()
+        with closing(contender.open(answers)) as link:
+            assert isinstance(link, StdioLink)
+            answer = links.exchange(link, messages.INITIALIZE)
+            initialized = perf_counter() - begun
+            tools = links.exchange(link, messages.INITIALIZED + messages.TOOLS_LIST)
+            listed = perf_counter() - begun
+            took.append(Startup(initialized, listed, link.eof_to_exit()))
+        messages.check_answer(answer, messages.INITIALIZE_ID)
+        messages.check_answer(tools, messages.TOOLS_LIST_ID)
+    return took
 
 
 def _memory_and_rate(

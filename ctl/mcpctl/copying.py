@@ -106,6 +106,7 @@ class _Copier:
             self._pending = None
         if self._pending is None:
             os.close(self._requests_in)
+            self._requests_in = -1  # the number may be given to something else
 
     def _send(self) -> None:
         assert self._pending

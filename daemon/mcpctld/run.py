@@ -42,6 +42,7 @@ def run(*, foreground: bool) -> int:
     open_log(log_file, to_stderr=foreground)
     raise_file_limit()
     memory.keep_big_buffers()
+    memory.collect_less()
     os.chdir("/")  # keep no folder busy that a client happened to start us in
     with Standing() as standing:
         trio.run(serve, standing, describe_daemon(standing.manager, log_file))

@@ -391,6 +391,50 @@ async def test_descriptors_and_memory_files_do_not_pile_up(stage: Stage) -> None
 
 
 @HOWS
+async def test_a_stub_that_copies_a_file_that_has_ended_comes_again_too(
+    stage: Stage, how: How
+) -> None:
+    stage.home.settings(drain_timeout_s=0.5)
+    stage.parrot()
+    lines = (
+        {
+            "jsonrpc": "2.0",
+            "id": 0,
+            "method": "initialize",
+            "params": {"protocolVersion": "2025-11-25"},
+        },
+        {"jsonrpc": "2.0", "method": "notifications/initialized"},
+        {"jsonrpc": "2.0", "id": 1, "method": "test/never"},
+    )
+    file = stage.home.path / "requests"
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with file.open("rb") as stdin:
+        process = await trio.lowlevel.open_process(
+            stage.home.attach("parrot"),
+            env=stage.home.env,
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+    client = RawClient(process)
+    client.errors_ended.set()
+    try:
+        await client.answer(0)
+        await replace(stage.home, how)
+        assert "restarted" in error_of(await client.answer(1))["message"]
+        with pytest.raises(EndOfOutputError):
+            await client.line()
+        with trio.fail_after(40):
+            assert await process.wait() == 0
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        assert process.stdout is not None
+        await process.stdout.aclose()
+        await process.wait()
+
+
+@HOWS
 async def test_a_stub_that_copies_keeps_the_same_promise(stage: Stage, how: How) -> None:
     """stderr on stdout's pipe is copied; so are terminals and files."""
     stage.home.settings(drain_timeout_s=0.5)

@@ -11,7 +11,7 @@ from mcpctld.errors import UserError
 
 MAX_BYTES = 1 << 36
 """Nothing of ours comes near; a file larger than this is no checkpoint."""
-_ZEROS = bytes(1024 * 1024)
+_ZEROS = memoryview(bytes(64 * 1024))
 _SEAL_SHRINK = 2
 """<linux/fcntl.h>: F_SEAL_SHRINK. Touching memory whose file was cut short is a SIGBUS."""
 

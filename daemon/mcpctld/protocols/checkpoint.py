@@ -324,7 +324,7 @@ class Checkpoint:
         self._begin, self._end = at, at + partial
         _, start, size, _ = self._extent
         self._stop = start + size
-        self._watermark = start + size // 2 if size <= LARGEST_KEPT else at
+        self._watermark = start + size // 4 if size <= LARGEST_KEPT else at
         self.big = size > UNIT
 
     # ------------------------------------------------------------ what another daemon left

@@ -16,6 +16,8 @@ from mcpctld.sessions.stderr import ClientStderr
 
 RELEASE_BOUND_S = 1.0
 MAX_TEXT = 8000
+MAX_COMM = 256
+"""Bytes of `/proc/PID/comm` (proc(5): 16 with the newline; more for workers of the kernel)."""
 
 
 class Attached:
@@ -134,7 +136,12 @@ def _process_name(pid: str) -> str | None:
     if sys.platform != "linux" or not pid.isdigit():
         return None
     try:
-        with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
-            return file.read().strip() or None
+        fd = os.open(f"/proc/{pid}/comm", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return None
+    try:
+        return os.read(fd, MAX_COMM).decode(errors="replace").strip() or None
+    except OSError:  # it has ended meanwhile
+        return None
+    finally:
+        os.close(fd)

@@ -203,9 +203,8 @@ class Session:
                 await self._wait_answered()
             self.end(Ending(reason="end of input"))
 
-    async def _wait_answered(self) -> None:
+    async def _wait_answered(self) -> None:  # noqa: ASYNC910  (at once when nobody reads)
         """Wait until all calls are answered, or nobody reads the answers."""
-        await trio.lowlevel.checkpoint()
         while not self._attached.client_is_gone():
             with trio.move_on_after(CLIENT_CHECK_S):
                 await self._calls.wait_at_most(0)
@@ -301,11 +300,12 @@ class Session:
             self._answers.leave()
         self._io.close()
         self._attached.stderr.close()
-        self._logbook.close()
         if ending.goes_on:
+            self._logbook.close()
             await self._attached.let_go()
         else:
             await self._attached.release(ending.code, ending.text)
+            self._logbook.close()
         if self._upstream is not None:
             with trio.move_on_after(CLOSE_BOUND_S):
                 await self._upstream.aclose()

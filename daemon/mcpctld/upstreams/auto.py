@@ -197,9 +197,11 @@ class Auto(Upstream):
         """This is what the server speaks."""
         if not self._settled:
             self._settled = True
+            is_news = self.context.shared.facts.transport != upstream.transport
             self.context.shared.learn_transport(upstream.transport)
             self.give_way()
-            self.log.info("transport.detected", extra={"transport": upstream.transport})
+            if is_news:
+                self.log.info("transport.detected", extra={"transport": upstream.transport})
 
     def suspects(self, post: Post, refusal: Refusal) -> bool:
         """Whether this refusal speaks for another transport: then the POST is dealt with here."""

@@ -4,13 +4,17 @@ There is one process with one session, so all sessions of ours share it: `_wrap_
 `protocols.mcp.sharing` says who gets what.
 """
 
+from typing import TYPE_CHECKING
+
 import trio
 
 from mcpctld.errors import McpctlError, Unreachable
 from mcpctld.protocols.jsonrpc import Batch, Message
 from mcpctld.protocols.mcp.sharing.calls import Member
 from mcpctld.upstreams._base import Context, Upstream, give_back, never_sent
-from mcpctld.upstreams._wrap_core import WrapCore, core_of
+
+if TYPE_CHECKING:
+    from mcpctld.upstreams._wrap_core import WrapCore
 
 
 class FlyWrap(Upstream):
@@ -48,6 +52,8 @@ class FlyWrap(Upstream):
         raise self._error
 
     def _join(self) -> None:
+        from mcpctld.upstreams._wrap_core import core_of  # late: most daemons have no such server
+
         if self._core is None and not self._closed:
             self._core = core_of(self.context)
             self._member = self._core.join(self, within_line=self._within_line)

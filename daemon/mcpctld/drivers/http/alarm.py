@@ -17,22 +17,23 @@ class Alarm:
         self._nursery = nursery
         self._due = due
         self._time = math.inf
-        self._scope = trio.CancelScope()
+        self._scope: trio.CancelScope | None = None
         self._running = False
 
     def set(self, time: float) -> None:
         """Look at `time` (trio's clock) at the latest."""
         if time >= self._time:
             return
-        self._time = self._scope.deadline = time
+        self._time = time
+        if self._scope is not None:
+            self._scope.deadline = time
         if not self._running:
             self._running = True
             self._nursery.start_soon(self._run)
 
     async def _run(self) -> None:  # noqa: ASYNC910  (a task of its own)
         while self._time < math.inf:
-            self._scope = trio.CancelScope(deadline=self._time)
-            with self._scope:
+            with trio.CancelScope(deadline=self._time) as self._scope:
                 await trio.sleep_forever()
             self._time = math.inf
             self.set(self._due())  # `due` may have set one, too: the earlier counts
