@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -399,66 +400,55 @@ async def ids_to_the_end(client: RawClient) -> list[Any]:
     return ids
 
 
+@contextlib.asynccontextmanager
+async def copied(stage: Stage, stdin: Any = subprocess.PIPE) -> AsyncIterator[RawClient]:
+    """A client of the parrot whose stub must copy: stderr is on stdout's pipe; so it is for files and terminals."""
+    argv = stage.home.attach("parrot")
+    process = await trio.lowlevel.open_process(
+        argv, env=stage.home.env, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    client = RawClient(process)
+    client.errors_ended.set()
+    try:
+        yield client
+        with trio.fail_after(40):
+            assert await process.wait() == 0
+    finally:
+        with trio.CancelScope(shield=True), contextlib.suppress(ProcessLookupError):
+            process.kill()
+            await process.wait()
+        assert process.stdout is not None
+        await process.stdout.aclose()
+
+
 @HOWS
 async def test_a_stub_that_copies_a_file_that_has_ended_comes_again_too(
     stage: Stage, how: How
 ) -> None:
     stage.home.settings(drain_timeout_s=0.5)
     stage.parrot()
+    hello = {"protocolVersion": "2025-11-25"}
     lines = (
-        {
-            "jsonrpc": "2.0",
-            "id": 0,
-            "method": "initialize",
-            "params": {"protocolVersion": "2025-11-25"},
-        },
+        {"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": hello},
         {"jsonrpc": "2.0", "method": "notifications/initialized"},
         {"jsonrpc": "2.0", "id": 1, "method": "test/never"},
     )
     file = stage.home.path / "requests"
     file.write_text("".join(json.dumps(line) + "\n" for line in lines))
     with file.open("rb") as stdin:
-        process = await trio.lowlevel.open_process(
-            stage.home.attach("parrot"),
-            env=stage.home.env,
-            stdin=stdin,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
-    client = RawClient(process)
-    client.errors_ended.set()
-    try:
-        await client.answer(0)
-        await replace(stage.home, how)
-        assert "restarted" in error_of(await client.answer(1))["message"]
-        # What was being written at the instant of a `kill -9` may come twice.
-        assert set(await ids_to_the_end(client)) <= ({0} if how == "kill" else set())
-        with trio.fail_after(40):
-            assert await process.wait() == 0
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        assert process.stdout is not None
-        await process.stdout.aclose()
-        await process.wait()
+        async with copied(stage, stdin) as client:
+            await client.answer(0)
+            await replace(stage.home, how)
+            assert "restarted" in error_of(await client.answer(1))["message"]
+            # What was being written at the instant of a `kill -9` may come twice.
+            assert set(await ids_to_the_end(client)) <= ({0} if how == "kill" else set())
 
 
 @HOWS
 async def test_a_stub_that_copies_keeps_the_same_promise(stage: Stage, how: How) -> None:
-    """stderr on stdout's pipe is copied; so are terminals and files."""
     stage.home.settings(drain_timeout_s=0.5)
     stage.parrot()
-    argv = stage.home.attach("parrot")
-    process = await trio.lowlevel.open_process(
-        argv,
-        env=stage.home.env,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
-    client = RawClient(process)
-    client.errors_ended.set()
-    try:
+    async with copied(stage) as client:
         await client.initialize()
         await client.request(1, "test/never")
         await client.ask(2, "test/big", {"bytes": 500_000})
@@ -468,14 +458,6 @@ async def test_a_stub_that_copies_keeps_the_same_promise(stage: Stage, how: How)
         again = await client.ask(4, "test/big", {"bytes": 500_000})
         assert len(again["result"]["text"]) == 500_000
         await client.close_stdin()
-        with trio.fail_after(40):
-            assert await process.wait() == 0
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        assert process.stdout is not None
-        await process.stdout.aclose()
-        await process.wait()
 
 
 # ---------------------------------------------------------------- stopping for good

@@ -13,7 +13,8 @@ from mcpctld.errors import McpctlError, Unreachable
 from mcpctld.protocols.jsonrpc import Batch, Message, parse
 from mcpctld.protocols.mcp.negotiation import SILENCE_S, Negotiation
 from mcpctld.sessions.closing import BOUND_S
-from mcpctld.sessions.gate import TRUSTED_S, Gate
+from mcpctld.sessions.commons import TRUST_REFUSALS_S
+from mcpctld.sessions.gate import Gate
 from mcpctld.upstreams import Context, Facts, Upstream
 from sessions.stack import Stack, stack
 from sessions.upstream import Puppet
@@ -239,8 +240,8 @@ async def test_what_a_server_refused_is_not_asked_in_the_next_session(
 @pytest.mark.parametrize(
     ("age_s", "asked"),
     [
-        (TRUSTED_S - 60, False),
-        (TRUSTED_S + 1, True),
+        (TRUST_REFUSALS_S - 60, False),
+        (TRUST_REFUSALS_S + 1, True),
         (-60, True),  # the clock was set back
     ],
 )
@@ -254,7 +255,7 @@ async def test_a_day_later_the_server_is_asked_again(autojump_clock, age_s: floa
 async def test_a_server_that_has_learned_the_era_is_not_thought_to_refuse_it_any_more(
     autojump_clock,
 ):
-    facts = Facts(refused={"modern": time.time() - TRUSTED_S - 1})
+    facts = Facts(refused={"modern": time.time() - TRUST_REFUSALS_S - 1})
     async with stack(Gate, facts=facts) as made:
         made.send(**DISCOVER)
         await welcome(made, "modern")

@@ -17,12 +17,11 @@ from mcpctld.protocols.mcp.bridge import Bridge, Fail, GiveUp, ToClient, ToServe
 from mcpctld.protocols.mcp.eras import Era
 from mcpctld.protocols.mcp.negotiation import Learned, Negotiation, Restart
 from mcpctld.sessions.closing import Closing
+from mcpctld.sessions.commons import TRUST_REFUSALS_S
 from mcpctld.sessions.keeper import cancelled
 from mcpctld.sessions.layer import Layer
 from mcpctld.upstreams import Context, Upstream
 
-TRUSTED_S = 24 * 3600.0
-"""For so long an era that a server refused is not asked for again: a server may be upgraded."""
 PINS = frozenset(era.value for era in Era)
 """What a server's file may say of its era, so that nothing is asked."""
 
@@ -57,7 +56,7 @@ class Gate(Layer):
         if pinned in PINS:
             return era.value != pinned
         refused_at = self.context.shared.facts.refused.get(era.value)
-        return refused_at is not None and 0 <= time.time() - refused_at < TRUSTED_S
+        return refused_at is not None and 0 <= time.time() - refused_at < TRUST_REFUSALS_S
 
     def _make_bridge(self, client: Era) -> Bridge:
         """For a client of this era, and a server of the other. Loaded late: most daemons never need one."""

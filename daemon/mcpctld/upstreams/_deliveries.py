@@ -2,21 +2,19 @@
 
 from collections.abc import Callable, Hashable
 
-from mcpctld.drivers.http.connection import Exchange
 from mcpctld.errors import McpctlError
-from mcpctld.protocols.http1 import Head
 from mcpctld.protocols.jsonrpc import Batch, Message, id_key
 from mcpctld.upstreams._base import Context, give_back, never_sent
 from mcpctld.upstreams._deadlines import Deadlines
 from mcpctld.upstreams._http import Endpoint
 from mcpctld.upstreams._lane import Lane, Load, method_of, requests_in
 from mcpctld.upstreams._refusals import (
-    MAX_ERROR_BODY,
     Refusal,
     explain,
     is_evidence,
     json_rpc_error,
 )
+from mcpctld.upstreams._unanswered import UnansweredPost
 
 Header = tuple[str, str]
 
@@ -138,16 +136,14 @@ class Deliveries:
         self._close(delivery)
 
 
-class _Delivery:
+class _Delivery(UnansweredPost):
     """One of them, under way."""
 
     def __init__(self, owner: Deliveries, message: Message | Batch, endpoint: Endpoint) -> None:
+        super().__init__()
         self.message = message
         self.endpoint = endpoint
         self._owner = owner
-        self._exchange: Exchange | None = None
-        self._head: Head | None = None
-        self._body = b""
 
     def submit(self, headers: tuple[Header, ...], body: bytes) -> None:
         """Send it."""
@@ -158,42 +154,14 @@ class _Delivery:
         """Whether a connection was there for it."""
         return self._exchange is None or self._exchange.attempts > 0
 
-    def cancel(self) -> None:
-        """Give it up."""
-        if self._exchange is not None:
-            self._exchange.cancel()
+    def accepted(self) -> None:
+        """Tell the owner."""
+        self._owner.accepted(self)
 
-    # ------------------------------------------------------------ ResponseHandler
+    def refused(self, refusal: Refusal) -> None:
+        """Tell the owner."""
+        self._owner.refused(self, refusal)
 
-    @property
-    def full(self) -> bool:
-        """Answers to these POSTs are empty."""
-        return False
-
-    async def wait_room(self) -> None:
-        """Never called."""
-        raise NotImplementedError
-
-    def on_head(self, head: Head) -> None:
-        """Keep the status."""
-        self._head = head
-
-    def on_data(self, data: bytes) -> None:
-        """Keep the beginning of a refusal; nobody needs more of it."""
-        if len(self._body) < MAX_ERROR_BODY:
-            self._body += data
-        else:
-            self.cancel()
-            self.on_end()
-
-    def on_end(self) -> None:
-        """Accepted or refused."""
-        assert self._head is not None
-        if self._head.status < 300:
-            self._owner.accepted(self)
-        else:
-            self._owner.refused(self, Refusal(self._head, self._body))
-
-    def on_failure(self, error: McpctlError) -> None:
-        """Not delivered, or nobody knows."""
+    def lost(self, error: McpctlError) -> None:
+        """Tell the owner."""
         self._owner.lost(self, error)
