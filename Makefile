@@ -20,7 +20,7 @@ help:  ## show this list
 $(VENV)/.ready: locks/dev.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mcpctl needs Python 3.11 or later: make PYTHON=python3.12 …")'
 	$(PYTHON) -m venv $(VENV)
-	$(RUN) pip install --quiet --disable-pip-version-check --require-hashes -r locks/dev.txt
+	$(RUN) pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r locks/dev.txt
 	$(RUN) pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
@@ -42,7 +42,7 @@ $(SUITE)/node_modules/.ready: tests/conformance/package-lock.json
 $(SUITE)/node/.ready: locks/node.txt
 	node --eval 'process.exit(parseInt(process.versions.node) >= 22 ? 0 : 1)' 2>/dev/null || { \
 		$(PYTHON) -m venv $(SUITE)/node && \
-		$(SUITE)/node/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<; }
+		$(SUITE)/node/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $<; }
 	mkdir -p $(@D) && touch $@
 
 demo: setup  ## see it work: two servers, one client, one minute
