@@ -11,9 +11,12 @@ import time
 
 from mcpctl import attach, wire
 
-WITHIN_S = 60.0
+WITHIN_S = 120.0
 MOST = 10
-"""So many times within `WITHIN_S`, and there is something wrong that another time will not cure."""
+"""So many times within `WITHIN_S`, and there is something wrong that another time will not cure.
+
+The pauses before them come to half a minute; the rest is for a machine on which a daemon takes seconds to start.
+"""
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 5.0
 
@@ -98,7 +101,7 @@ class Tries:
 
 
 def pause(before: int) -> float:
-    """Seconds to wait after so many times within the last minute: growing, and never the same for two stubs."""
+    """Seconds to wait after so many times lately: growing, and never the same for two stubs."""
     if before == 0:
         return 0.0
     chance = 0.5 + int.from_bytes(os.urandom(2), sys.byteorder) / 65535

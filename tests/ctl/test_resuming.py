@@ -72,7 +72,7 @@ def test_it_gives_up_when_it_happens_again_and_again(monkeypatch):
     again = Tries([float(at) for at in tries.times])
     with pytest.raises(attach.AttachError, match="again and again"):
         again.hand_over([], [], stdout)
-    long_ago = Tries([time.monotonic() - 61] * MOST)
+    long_ago = Tries([time.monotonic() - resuming.WITHIN_S - 1] * MOST)
     assert long_ago.hand_over([], [], stdout) == "control"
     assert len(long_ago.times) == 1
     os.close(reader)

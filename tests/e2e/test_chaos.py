@@ -23,12 +23,15 @@ from e2e import rawclient
 from e2e.rawclient import RawClient
 from e2e.stage import Stage
 from harness import FIXTURES, Served, wait_until
+from mcpctl import resuming
 
 CHAOS_S = float(os.environ.get("MCPCTL_CHAOS_S", "45"))
 SEED = int(os.environ.get("MCPCTL_CHAOS_SEED", "20260728"))
 ANSWER_BOUND_S = 75.0
 HTTP_SESSIONS, MODERN_SESSIONS, LOCAL_SESSIONS = 35, 10, 5
 MAX_GROWTH_KIB = 24 * 1024
+MOST_STRIKES = resuming.MOST - 2
+"""Within `resuming.WITHIN_S`: stubs rightly give up on a daemon that goes away more often than that."""
 META = {
     "io.modelcontextprotocol/protocolVersion": "2026-07-28",
     "io.modelcontextprotocol/clientCapabilities": {},
@@ -120,6 +123,7 @@ class Storm:
         self.stage = stage
         self.dice = random.Random(SEED)
         self.kills = 0
+        self.strikes: collections.deque[float] = collections.deque(maxlen=MOST_STRIKES)
         self.happened: collections.Counter[str] = collections.Counter()
         self.house = self._start_house(0)
         port = str(self.house.port)
@@ -136,12 +140,23 @@ class Storm:
         while trio.current_time() < end:
             await trio.sleep(self.dice.uniform(0.5, 3.0))
             what = self.dice.choice(("kill -9", "kill -9", "SIGTERM", "server", "nothing"))
+            if what in ("kill -9", "SIGTERM") and not self._may_strike():
+                what = "nothing"
             self.happened[what] += 1
             print(f"{trio.current_time():.2f} {what}")
             if what == "server":
                 await trio.to_thread.run_sync(self._restart_house, self.dice.uniform(0, 1.5))
             elif what != "nothing":
                 self._strike(signal.SIGKILL if what == "kill -9" else signal.SIGTERM)
+
+    def _may_strike(self) -> bool:
+        """Whether the daemon has not gone too often lately; counts this time."""
+        now = trio.current_time()
+        strikes = self.strikes
+        if len(strikes) == MOST_STRIKES and now - strikes[0] < resuming.WITHIN_S:
+            return False
+        strikes.append(now)
+        return True
 
     def _strike(self, number: signal.Signals) -> None:
         for daemon in self.stage.home.daemons():

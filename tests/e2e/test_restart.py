@@ -21,6 +21,7 @@ from e2e.rawclient import EndOfOutputError, RawClient
 from e2e.stage import Stage, error_of
 from fixtures import scripted
 from harness import FIXTURES, Home, program, until
+from mcpctl import resuming
 
 How = Literal["kill", "term", "command"]
 HOWS = pytest.mark.parametrize("how", ["kill", "term", "command"])
@@ -362,7 +363,7 @@ async def test_a_daemon_that_dies_again_and_again_is_given_up(stage: Stage) -> N
                 times += 1
         assert await client.exit() == 69
         assert b"again and again" in client.errors
-        assert times == 11
+        assert times == resuming.MOST + 1
     await until(lambda: not stage.home.processes(), "the end of all processes")
 
 
