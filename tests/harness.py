@@ -10,6 +10,7 @@ import http.client
 import importlib.util
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -34,6 +35,10 @@ STOP_TIMEOUT_S = 15.0
 """SIGTERM drains for at most 10 s by default; a little more is a failure."""
 POLL_S = 0.01
 FIXTURES = Path(__file__).parent / "fixtures"
+
+
+SERVE_BOUND_S = 60.0
+"""A server that is started while fifty clients keep both cores busy takes more than ten seconds to import its SDK."""
 
 
 def program(name: str) -> str:
@@ -281,7 +286,7 @@ class Home:
             ports.extend(listening_ports(process.pid))
             return bool(ports)
 
-        wait_until(listening, f"a listening {argv}")
+        wait_until(listening, f"a listening {argv}", SERVE_BOUND_S)
         return Served(process, ports[0])
 
     # ------------------------------------------------------------ what is going on
@@ -375,6 +380,19 @@ def listening_ports(pid: int) -> list[int]:
             if state == "0A" and f"socket:[{inode}]" in inodes:
                 ports.append(int(local.rpartition(":")[2], 16))
     return ports
+
+
+def steady_port() -> int:
+    """A free TCP port for a server that goes and comes back there.
+
+    None of those that the system gives out by itself (Linux): while the server is away a connection of somebody
+    else's could get it, even one that was meant for the server (a simultaneous open with itself, RFC 9293 §3.5).
+    """
+    lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    for port in random.sample(range(lowest // 2, lowest), 100):
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise AssertionError(f"no free port below {lowest}")
 
 
 def all_processes(marker: bytes) -> Iterator[Process]:

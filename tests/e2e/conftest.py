@@ -28,10 +28,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _bounded(test, seconds: float):
     @functools.wraps(test)
     async def run(**arguments):
-        with trio.fail_after(seconds):
-            await test(**arguments)
+        try:
+            with trio.fail_after(seconds):
+                await test(**arguments)
+        except BaseExceptionGroup as group:
+            group.add_note("\n".join(f"within it: {leaf!r}" for leaf in _leaves(group)))
+            raise
 
     return run
+
+
+def _leaves(error: BaseException) -> list[BaseException]:
+    """What really went wrong: groups in groups are cut off where they are printed."""
+    if not isinstance(error, BaseExceptionGroup):
+        return [error]
+    return [leaf for inner in error.exceptions for leaf in _leaves(inner)]
 
 
 @pytest.fixture

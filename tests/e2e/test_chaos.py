@@ -22,7 +22,7 @@ import trio
 from e2e import rawclient
 from e2e.rawclient import RawClient
 from e2e.stage import Stage
-from harness import FIXTURES, Served, wait_until
+from harness import FIXTURES, Served, steady_port, wait_until
 from mcpctl import resuming
 
 CHAOS_S = float(os.environ.get("MCPCTL_CHAOS_S", "45"))
@@ -125,7 +125,7 @@ class Storm:
         self.kills = 0
         self.strikes: collections.deque[float] = collections.deque(maxlen=MOST_STRIKES)
         self.happened: collections.Counter[str] = collections.Counter()
-        self.house = self._start_house(0)
+        self.house = self._start_house(steady_port())
         port = str(self.house.port)
         gate = [sys.executable, str(FIXTURES / "chaos_gate.py"), str(SEED), f"127.0.0.1:{port}"]
         self.gate = stage.home.serve(*gate)
