@@ -1,0 +1,1 @@
+"""`mcpctl wrap`: an HTTP front for an MCP server that speaks over stdin and stdout."""
