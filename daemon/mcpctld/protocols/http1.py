@@ -18,8 +18,12 @@ import msgspec
 MAX_HEAD_BYTES = 64 * 1024
 """Servers refuse heads of more than 8 to 64 KiB; what exceeds that is no response of theirs."""
 
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 §5.6.2
-_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")  # §5.5, with obs-text as Latin-1
+FIELD_NAME = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+"""A pattern: a token, as methods are, too (RFC 9110 §5.6.2)."""
+FIELD_VALUE = r"[\t\x20-\x7e\x80-\xff]*"
+"""A pattern: RFC 9110 §5.5, with obs-text as Latin-1."""
+_TOKEN = re.compile(FIELD_NAME)
+_VALUE = re.compile(FIELD_VALUE)
 _TARGET = re.compile(r"[!-~]+")
 
 
@@ -31,14 +35,19 @@ def encode_head(method: str, target: str, headers: tuple[tuple[str, str], ...]) 
     """
     if not _TOKEN.fullmatch(method) or not _TARGET.fullmatch(target):
         raise ValueError("the method or target of a request is not allowed on the wire")
-    lines = [f"{method} {target} HTTP/1.1"]
+    return f"{method} {target} HTTP/1.1\r\n".encode("latin-1") + encode_fields(headers)
+
+
+def encode_fields(headers: tuple[tuple[str, str], ...]) -> bytes:
+    """The field lines of a head. Raises `ValueError` for what would arrive as something else."""
+    lines = []
     for name, value in headers:
         if not _TOKEN.fullmatch(name) or not _VALUE.fullmatch(value):
             raise ValueError(
                 f"header {name!r} is not allowed on the wire"
             )  # the value may be a secret
-        lines.append(f"{name}: {value}")
-    return ("\r\n".join(lines) + "\r\n").encode("latin-1")
+        lines.append(f"{name}: {value}\r\n")
+    return "".join(lines).encode("latin-1")
 
 
 def end_head(body: bytes | None) -> bytes:
