@@ -86,7 +86,7 @@ class _SymmetricState:
 
 
 class Initiator:
-    """One handshake that we begin. `hash` is the handshake hash once it is over."""
+    """One handshake that we begin."""
 
     def __init__(
         self, static: PrivateKey, ephemeral: PrivateKey, responder: bytes, prologue: bytes
@@ -95,7 +95,6 @@ class Initiator:
         self._ephemeral = ephemeral
         self._responder = responder
         self._state = _SymmetricState(prologue, responder)
-        self.hash = b""
 
     def write(self, payload: bytes) -> bytes:
         """The first message. Raises `UnusableKey` for a responder that nobody can speak to."""
@@ -118,7 +117,6 @@ class Initiator:
             payload = state.decrypt_and_hash(message[KEY_SIZE:])
         except (UnusableKey, InvalidTag) as exc:
             raise NotAuthentic("the response is not authentic") from exc
-        self.hash = state.hash
         return payload, TransportKeys(*state.split())
 
 
@@ -130,7 +128,6 @@ class Responder:
         self._state = _SymmetricState(prologue, static.public)
         self._remote_ephemeral = b""
         self.initiator = b""
-        self.hash = b""
 
     def read(self, message: bytes) -> bytes:
         """Payload of the first message. Raises `NotAuthentic`; then this object is of no more use."""
@@ -156,6 +153,5 @@ class Responder:
         state.mix_key(ephemeral.exchange(self.initiator))
         state.mix_key_and_hash(preshared.raw)
         message = ephemeral.public + state.encrypt_and_hash(payload)
-        self.hash = state.hash
         receiving, sending = state.split()
         return message, TransportKeys(sending, receiving)

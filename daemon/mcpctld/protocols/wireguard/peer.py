@@ -81,8 +81,6 @@ class Peer:
             self._stage(packet, now)
             return
         self._transmit(keypair, packet, now)
-        if keypair.is_due_after_sending(now):
-            self.initiate(now)
 
     def initiate(self, now: float) -> None:
         """Begin a handshake, as soon as the protocol allows it."""
@@ -248,6 +246,8 @@ class Peer:
         if padding:
             packet += _PADDING[min(padding, self._shared.mtu - size)]
         self._emit(keypair.seal(packet), now, data=size > 0)
+        if keypair.is_due_after_sending(now):
+            self.initiate(now)
 
     def _emit(self, datagram: bytes, now: float, *, data: bool) -> None:
         assert self._endpoint is not None
