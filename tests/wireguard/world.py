@@ -162,3 +162,15 @@ class World:
             for node in self._awake():
                 if node.address == destination:
                     node.device.receive_datagram(data, source, node.now)
+
+
+def talk(world: World, pair: tuple[Node, Node], rounds: int = 3, within_s: float = 1.0) -> None:
+    """Both send; all of it arrives, once and unchanged."""
+    for _ in range(rounds):
+        expected = []
+        for sender, receiver in (pair, pair[::-1]):
+            receiver.packets.clear()
+            fill = world.rng.randbytes(1)
+            expected.append([sender.send(receiver, fill, 100), sender.send(receiver, fill, 1420)])
+        world.run(within_s)
+        assert [pair[1].packets, pair[0].packets] == expected

@@ -61,8 +61,18 @@ def test_when_both_began_nothing_on_its_way_is_lost():
         keypairs.responded(keypair(4)) == []
     )  # and the peer goes on sending with 2 until it has our answer
     assert receiving(keypairs) == [1, 2, 3, 4]
-    assert keypairs.promote() == [1]
-    assert receiving(keypairs) == [2, 3, 4]
+    assert keypairs.promote() == []
+    assert receiving(keypairs) == [1, 2, 3, 4]
+
+
+def test_when_both_begin_once_more_nothing_on_its_way_is_lost():
+    keypairs = Keypairs()
+    for ours, theirs in ((1, 2), (3, 4)):
+        keypairs.responded(keypair(theirs))
+        assert keypairs.initiated(keypair(ours)) == []
+    assert receiving(keypairs) == [1, 2, 3, 4]
+    assert keypairs.responded(keypair(6)) == []
+    assert keypairs.initiated(keypair(5)) == [1, 2]
 
 
 def test_clear_forgets_all():
@@ -73,7 +83,7 @@ def test_clear_forgets_all():
     assert (keypairs.current, keypairs.next, len(keypairs)) == (None, None, 0)
 
 
-def test_there_are_never_more_than_four_and_every_index_is_given_back_once():
+def test_there_are_never_more_than_five_and_every_index_is_given_back_once():
     rng = random.Random(3)
     keypairs, given_back = Keypairs(), []
     for index in range(100):
@@ -81,5 +91,5 @@ def test_there_are_never_more_than_four_and_every_index_is_given_back_once():
         given_back += act(keypair(index))
         if keypairs.next is not None and rng.random() < 0.5:
             given_back += keypairs.promote()
-        assert len(keypairs) <= 4
+        assert len(keypairs) <= 5
     assert sorted(given_back + receiving(keypairs)) == list(range(100))

@@ -3,17 +3,18 @@
 `current` sends. `next` is one that we answered: the other side uses it at once, we only when its first message has
 proved that our answer came. What was replaced may still receive, because messages may be on their way.
 
-The whitepaper keeps one that was replaced, we keep two. When both sides begin at once there are two new sessions, and
-each side sends with the one that it began: then the session from before, with messages on the way, is a third one.
+The whitepaper keeps one that was replaced, we keep three. When both sides begin at once there are two new sessions,
+and each side sends with the one that it began. So the peer's, though it is not our current one, is in use until it is
+replaced; and when both begin at once again, the two from before still have messages on the way.
 """
 
 from mcpctld.protocols.wireguard.keypair import Keypair
 
-_KEPT = 2
+_KEPT = 3
 
 
 class Keypairs:
-    """At most four: `current`, `next` and two from before. Each method gives the indices that are no longer used."""
+    """At most five: `current`, `next` and three from before. Each method gives the indices that are no longer used."""
 
     __slots__ = ("_by_index", "_previous", "current", "find", "next")
 
