@@ -55,7 +55,6 @@ def test_neither_memory_nor_state_grows_and_the_session_goes_on():
     talk(world, (client, gateway))
 
 
-@pytest.mark.slow
 def test_a_new_peer_gets_in_while_it_lasts():
     world = World()
     client, gateway = world.pair()

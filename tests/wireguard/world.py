@@ -2,6 +2,7 @@
 
 import heapq
 import ipaddress
+import math
 import random
 from collections.abc import Callable
 
@@ -140,21 +141,23 @@ class World:
             self.settle()
         self.now = end
 
-    def skip(self, seconds: float) -> None:
-        """Time passes while everybody sleeps and nothing arrives."""
-        self._queue.clear()
-        self.now += seconds
-
     def _awake(self) -> list[Node]:
         return [node for node in self.nodes if not node.asleep]
 
     def _next(self) -> float:
         timers = [
-            timer - node.step
+            self._due(node.step, timer)
             for node in self._awake()
             if (timer := node.device.next_timer()) is not None
         ]
-        return min([*timers, self._queue[0][0] if self._queue else float("inf")], default=1e99)
+        return min([*timers, self._queue[0][0] if self._queue else math.inf], default=math.inf)
+
+    def _due(self, step: float, timer: float) -> float:
+        """When it is that time for a node; not a hair earlier, for then nothing would be due."""
+        due = timer - step
+        while due + step < timer:
+            due = math.nextafter(due, math.inf)
+        return due
 
     def _arrive(self) -> None:
         while self._queue and self._queue[0][0] <= self.now:

@@ -10,8 +10,8 @@ FORTH, BACK = bytes(32), bytes(range(32))
 
 
 def ends() -> tuple[Keypair, Keypair]:
-    initiator = Keypair(TransportKeys(FORTH, BACK), 1, 2, 100.0, is_initiator=True)
-    return initiator, Keypair(TransportKeys(BACK, FORTH), 2, 1, 100.0, is_initiator=False)
+    initiator = Keypair(TransportKeys(FORTH, BACK), 1, 2, 100.0, initiated_at=100.0)
+    return initiator, Keypair(TransportKeys(BACK, FORTH), 2, 1, 100.0, initiated_at=None)
 
 
 def test_what_one_end_seals_the_other_opens():
@@ -64,6 +64,14 @@ def test_what_becomes_of_it_with_time(age, can_send, after_sending, after_receiv
     assert (now >= initiator.due_after_receiving) is after_receiving
     assert not responder.is_due_after_sending(now)  # the initiator makes the next one
     assert now < responder.due_after_receiving
+
+
+@pytest.mark.parametrize(("now", "can_send"), [(279.5, True), (279.6, False)])
+def test_the_initiator_sends_nothing_that_the_responder_would_not_take_any_more(now, can_send):
+    """Its initiation went at 99.6, the responder had the session at 99.8."""
+    initiator = Keypair(TransportKeys(FORTH, BACK), 1, 2, 100.0, initiated_at=99.6)
+    assert initiator.can_send(now) is can_send
+    assert initiator.expires == 280.0
 
 
 @pytest.mark.parametrize("end", [0, 1])

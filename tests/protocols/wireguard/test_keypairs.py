@@ -8,7 +8,7 @@ from mcpctld.protocols.wireguard.noise import TransportKeys
 
 
 def keypair(index: int) -> Keypair:
-    return Keypair(TransportKeys(bytes(32), bytes(32)), index, index, 0.0, is_initiator=True)
+    return Keypair(TransportKeys(bytes(32), bytes(32)), index, index, 0.0, initiated_at=0.0)
 
 
 def receiving(keypairs: Keypairs) -> list[int]:

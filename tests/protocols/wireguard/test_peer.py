@@ -210,6 +210,20 @@ def test_an_old_session_does_not_receive(world, pair, sender, wait, dropped):
     assert pair[1 - sender].drops() == dropped
 
 
+@pytest.mark.parametrize("delay", [0.01, 0.5])
+@pytest.mark.parametrize("sender", [0, 1])
+def test_no_packet_is_lost_at_the_end_of_a_session(delay, sender):
+    """Whenever the first packet after a pause is sent: it still goes with the old session, or waits for the new one."""
+    for after in range(-25, 25):
+        world = World(delay=delay)
+        pair = world.pair()
+        pair[0].send(pair[1])
+        world.run(180 + after * delay / 10)
+        sent = pair[sender].send(pair[1 - sender])
+        world.run(10 * delay)
+        assert pair[1 - sender].packets[-1] == sent
+
+
 @pytest.mark.parametrize("role", [0, 1])
 def test_a_session_that_has_sent_enough_is_replaced(world, pair, role):
     connect(world, *pair)

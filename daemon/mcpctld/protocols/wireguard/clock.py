@@ -1,10 +1,18 @@
 """The caller's clock as the protocol needs it: it never goes back, and it knows what time it is."""
 
+import math
+
+from mcpctld.protocols.wireguard.limits import REJECT_AFTER_TIME
+
+_NOISE = 1.0
+
 
 class Clock:
     """`now` should be of a clock that runs on while the machine sleeps (CLOCK_BOOTTIME, `mach_continuous_time`).
 
-    Should it step back all the same, no time has passed; a step forward is a sleep.
+    A step forward is a sleep. Should it step back all the same, nobody knows how much time has passed, and a session
+    that seems young may be over for the other side: so it is taken for a sleep that no session outlives. What is less
+    than a second is not a step, but calls in another order than their times were read in.
     """
 
     def __init__(self, now: float, unix_time: float) -> None:
@@ -16,14 +24,21 @@ class Clock:
         """Our time at the caller's `now`."""
         now += self._skew
         if now < self._last:
-            self._skew += self._last - now
-            return self._last
+            now = self._step_back(now)
         self._last = now
         return now
 
+    def _step_back(self, now: float) -> float:
+        after = self._last if self._last - now < _NOISE else self._last + REJECT_AFTER_TIME
+        self._skew += after - now
+        return after
+
     def to_caller(self, time: float) -> float:
-        """The caller's time at ours."""
-        return time - self._skew
+        """The caller's time at ours, or a hair later: `advance` of it is not before `time`, so that a timer is due."""
+        told = time - self._skew
+        while told + self._skew < time:
+            told = math.nextafter(told, math.inf)
+        return told
 
     @property
     def unix_time(self) -> float:

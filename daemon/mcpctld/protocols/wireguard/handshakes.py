@@ -79,7 +79,9 @@ class Handshakes(Generic[T]):
                 Drop.NOT_AUTHENTIC
             )  # who forges an answer does not end the waiting for the true one
         self._pending = None  # its index is the session's from now on
-        keypair = Keypair(keys, pending.local_index, response.sender, now, is_initiator=True)
+        keypair = Keypair(
+            keys, pending.local_index, response.sender, now, initiated_at=pending.sent_at
+        )
         return keypair, now - pending.sent_at
 
     def receive_cookie(self, reply: CookieReply, now: float) -> bool:
@@ -112,5 +114,5 @@ class Handshakes(Generic[T]):
         message, keys = noise.write(b"", shared.new_private_key(), self._preshared)
         index = shared.indices.allocate(owner)
         encoded = encode_response(Response(index, initiation.sender, message))
-        keypair = Keypair(keys, index, initiation.sender, now, is_initiator=False)
+        keypair = Keypair(keys, index, initiation.sender, now, initiated_at=None)
         return self._cookies.add_macs(encoded, now), keypair

@@ -26,7 +26,7 @@ class Keypair:
     """A key for each direction. Times are in the clock of `now`."""
 
     __slots__ = (
-        *("_due_after_sending", "_opening", "_prefix", "_sealing"),
+        *("_due_after_sending", "_opening", "_prefix", "_sealing", "_sends_until"),
         *(
             "accept",
             "born",
@@ -45,8 +45,10 @@ class Keypair:
         remote_index: int,
         now: float,
         *,
-        is_initiator: bool,
+        initiated_at: float | None,
     ) -> None:
+        """`initiated_at`: when our initiation was sent; None for the responder."""
+        is_initiator = initiated_at is not None
         self._sealing = ChaCha20Poly1305(keys.sending)
         self._opening = ChaCha20Poly1305(keys.receiving)
         self._prefix = _PREFIX.pack(TRANSPORT, remote_index)
@@ -56,6 +58,9 @@ class Keypair:
         self.is_initiator = is_initiator
         self.born = now
         self.expires = now + REJECT_AFTER_TIME
+        # The responder had the session before us, and ends it before us: what we send then would be lost. Counted from
+        # the initiation, our last message is in time if its way is no longer than that one's was.
+        self._sends_until = (now if initiated_at is None else initiated_at) + REJECT_AFTER_TIME
         # Only the initiator of a session makes the next one for its age (§6.2), so that they do not both begin.
         self._due_after_sending = now + REKEY_AFTER_TIME if is_initiator else math.inf
         self.due_after_receiving = now + REKEY_WHEN_RECEIVING if is_initiator else math.inf
@@ -77,7 +82,7 @@ class Keypair:
 
     def can_send(self, now: float) -> bool:
         """Whether it may still be used (§6.2)."""
-        return now < self.expires and self.sent < REJECT_AFTER_MESSAGES
+        return now < self._sends_until and self.sent < REJECT_AFTER_MESSAGES
 
     def is_due_after_sending(self, now: float) -> bool:
         """Whether what was just sent calls for a new session (§6.2)."""
