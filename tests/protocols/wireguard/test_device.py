@@ -81,6 +81,25 @@ def test_keys_that_cannot_be_a_peers(world):
     assert len(one.device.statistics().peers) == 1
 
 
+def test_a_peer_may_be_told_to_be_elsewhere(world):
+    one, other = world.pair()
+    one.send(other)
+    world.run(1)
+    other.address = ("198.51.100.1", 9)
+    one.device.set_endpoint(other.key, other.address)
+    one.send(other)
+    world.run(1)
+    assert len(other.packets) == 2
+
+
+def test_a_peer_with_a_persistent_keepalive_is_spoken_to_at_once(world):
+    one, other = world.node(), world.node()
+    other.add(one)
+    one.add(other, persistent_keepalive=25)
+    world.run(1)
+    assert other.seen(SessionEstablished)
+
+
 # ---------------------------------------------------------------- what is sent
 
 

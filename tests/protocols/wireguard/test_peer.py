@@ -63,6 +63,16 @@ def test_the_first_packet_makes_a_session_and_arrives(world, pair):
     ]
 
 
+def test_its_initiations_have_timestamps_that_grow(world, pair):
+    one, other = pair
+    seen = [one.device.last_timestamp(other.key)]
+    for _ in range(3):
+        one.device.initiate(other.key, one.now)
+        world.run(10)
+        seen.append(one.device.last_timestamp(other.key))
+    assert seen == sorted(set(seen))
+
+
 def test_what_is_said_of_it(world, pair):
     one, other = pair
     connect(world, one, other)

@@ -196,16 +196,15 @@ class Peer:
     def handle_timer(self, now: float) -> None:
         """Do what is due."""
         for timer in self._timers.pop(now):
-            match timer:
-                case Timer.RETRANSMIT:
-                    self._retransmit(now)
-                case Timer.KEEPALIVE | Timer.PERSISTENT:
-                    self.keep_alive(now)
-                case Timer.STALE:
-                    self.initiate(now)
-                case Timer.ERASE:
-                    self._erase()
-                    self._shared.emit(KeysErased(self._public))
+            if timer is Timer.RETRANSMIT:
+                self._retransmit(now)
+            elif timer is Timer.STALE:
+                self.initiate(now)
+            elif timer is Timer.ERASE:
+                self._erase()
+                self._shared.emit(KeysErased(self._public))
+            else:
+                self.keep_alive(now)
 
     def _retransmit(self, now: float) -> None:
         if self._unanswered:
