@@ -135,7 +135,7 @@ WRONG = {
     "no port": (replaced("dev:51820", "dev"), "line 9: Endpoint: write HOST:PORT"),
     "a wrong number": (replaced("= 15", "= soon"), "line 10: PersistentKeepalive: write a number"),
     "a wrong MTU": (replaced("DNS", "MTU = 9\nDNS"), "line 4: MTU: write a number from 576"),
-    "a misspelt name": (replaced("Endpoint", "EndPiont"), "line 9: [Peer] has no 'EndPiont'; did you mean Endpoint"),
+    "a misspelt name": (replaced("Endpoint", "EndpointX"), "line 9: [Peer] has no 'EndpointX'; did you mean Endpoint"),
     "an unknown name": (replaced("DNS", "Jc"), "line 4: [Interface] has no 'Jc'"),
     "a name of the other section": (replaced("DNS", "Endpoint"), "line 4: Endpoint belongs to [Peer], not"),
     "no value": (replaced("DNS = fdaa:0:18::3", "DNS"), "line 4: write NAME = VALUE"),
