@@ -14,9 +14,13 @@ def packet(source: str, destination: str, size: int = 60, fill: bytes = b"x") ->
 def echo(source: str, destination: str, number: int, *, kind: int = ECHO_REQUEST) -> bytes:
     """An echo request, or a reply."""
     body = struct.pack(">BBHHH", kind, 0, 0, 7, number) + b"hello"
-    pseudo = _address(source) + _address(destination) + struct.pack(">II", len(body), 58)
-    body = body[:2] + struct.pack(">H", _checksum(pseudo + body)) + body[4:]
-    return _ipv6(source, destination, 58, body)
+    return _checked(source, destination, 58, body, checksum_at=2)
+
+
+def udp(source: str, destination: str, port: int, payload: bytes) -> bytes:
+    """A datagram from a port to the same one."""
+    body = struct.pack(">HHHH", port, port, 8 + len(payload), 0) + payload
+    return _checked(source, destination, 17, body, checksum_at=6)
 
 
 def echo_number(data: bytes) -> int | None:
@@ -30,6 +34,13 @@ def ipv4(source: str, destination: str, size: int = 40) -> bytes:
     """An IPv4 packet of `size` bytes in all; nobody here looks at its checksum."""
     head = struct.pack(">BBHHHBBH", 0x45, 0, size, 0, 0, 64, 59, 0)
     return head + _address(source) + _address(destination) + bytes(size - 20)
+
+
+def _checked(source: str, destination: str, kind: int, body: bytes, *, checksum_at: int) -> bytes:
+    """With the checksum over the pseudo-header (RFC 8200 §8.1)."""
+    pseudo = _address(source) + _address(destination) + struct.pack(">II", len(body), kind)
+    checksum = struct.pack(">H", _checksum(pseudo + body))
+    return _ipv6(source, destination, kind, body[:checksum_at] + checksum + body[checksum_at + 2 :])
 
 
 def _ipv6(source: str, destination: str, following: int, body: bytes) -> bytes:

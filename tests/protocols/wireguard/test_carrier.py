@@ -3,7 +3,7 @@
 import itertools
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mcpctld.protocols.wireguard.carrier import (
@@ -50,6 +50,7 @@ def test_a_gateway_sends_no_magic():
     assert read([BYTES[4:]], magic=b"") == EVENTS
 
 
+@settings(deadline=None, derandomize=True)
 @given(st.lists(st.binary(min_size=1, max_size=50), max_size=8), st.lists(st.integers(0, 500)))
 def test_what_is_encoded_is_read_however_it_is_cut(datagrams, cuts):
     stream = encode(datagrams)
@@ -96,6 +97,7 @@ def test_no_contents_are_shown():
     assert repr(Datagram(b"secret")) == "<Datagram of 6 bytes>"
 
 
+@settings(deadline=None, derandomize=True)
 @given(st.lists(st.binary(max_size=40), max_size=10), st.sampled_from([b"", MAGIC]))
 def test_any_bytes(pieces, magic):
     found = read(pieces, magic)

@@ -26,9 +26,11 @@ TRANSPORT_HEADER = struct.Struct("<IIQ")
 TRANSPORT_OVERHEAD = TRANSPORT_HEADER.size + 16
 """Bytes that a transport message has beside its packet: 32."""
 
+INITIATION_SIZE = _INITIATION.size
+RESPONSE_SIZE = _RESPONSE.size
 _SIZES = {
-    INITIATION: _INITIATION.size,
-    RESPONSE: _RESPONSE.size,
+    INITIATION: INITIATION_SIZE,
+    RESPONSE: RESPONSE_SIZE,
     COOKIE_REPLY: _COOKIE_REPLY.size,
 }
 

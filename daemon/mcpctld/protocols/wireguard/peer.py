@@ -24,7 +24,13 @@ from mcpctld.protocols.wireguard.keypair import Keypair
 from mcpctld.protocols.wireguard.keypairs import Keypairs
 from mcpctld.protocols.wireguard.keys import NO_PRESHARED_KEY, PresharedKey
 from mcpctld.protocols.wireguard.limits import MAX_ATTEMPTS, MAX_STAGED, REKEY_TIMEOUT
-from mcpctld.protocols.wireguard.messages import CookieReply, Initiation, Response
+from mcpctld.protocols.wireguard.messages import (
+    INITIATION_SIZE,
+    RESPONSE_SIZE,
+    CookieReply,
+    Initiation,
+    Response,
+)
 from mcpctld.protocols.wireguard.noise import Responder
 from mcpctld.protocols.wireguard.packets import unpad
 from mcpctld.protocols.wireguard.shared import Shared
@@ -161,7 +167,7 @@ class Peer:
             self.drops.count(refusal)
             return
         datagram, keypair = self._handshakes.respond(self, initiation, noise, now)
-        self._note_authentic(_INITIATION_SIZE, source, now, data=False)
+        self._note_authentic(INITIATION_SIZE, source, now, data=False)
         self._shared.indices.release(self._keypairs.responded(keypair))
         self._timers.derived(now)
         self._emit_handshake(datagram, now)
@@ -173,7 +179,7 @@ class Peer:
             self.drops.count(finished)
             return
         keypair, rtt = finished
-        self._note_authentic(_RESPONSE_SIZE, source, now, data=False)
+        self._note_authentic(RESPONSE_SIZE, source, now, data=False)
         self._shared.indices.release(self._keypairs.initiated(keypair))
         self._timers.derived(now)
         self._establish(rtt, now, is_initiator=True)
@@ -301,7 +307,3 @@ class Peer:
             self.drops.count(Drop.WRONG_SOURCE)
         elif not self._shared.emit(PacketReceived(self._public, packet)):
             self.drops.count(Drop.QUEUE_FULL)
-
-
-_INITIATION_SIZE = 148
-_RESPONSE_SIZE = 92
