@@ -100,6 +100,14 @@ def test_a_peer_with_a_persistent_keepalive_is_spoken_to_at_once(world):
     assert other.seen(SessionEstablished)
 
 
+@pytest.mark.parametrize("pause", [0, -1, 0.5, float("nan")])
+def test_keepalives_without_a_pause_are_refused(world, pause):
+    one, other = world.node(), world.node()
+    with pytest.raises(ValueError, match="a second or more"):
+        one.add(other, persistent_keepalive=pause)
+    assert one.device.statistics().peers == {}
+
+
 # ---------------------------------------------------------------- what is sent
 
 
@@ -263,6 +271,8 @@ def test_timers_are_in_the_callers_clock_though_it_steps_back(world):
     world.run(1)
     assert len(other.packets) == 2
     assert len(one.seen(SessionEstablished)) == 2  # nobody knows how old the first one was
+    (seen,) = one.device.statistics().peers.values()
+    assert seen.last_handshake == pytest.approx(one.now - 0.98)
 
 
 def test_a_restart_needs_the_last_timestamp_only_if_the_clock_went_back(world):

@@ -64,8 +64,13 @@ class Device:
     # ------------------------------------------------------------ peers
 
     def add_peer(self, spec: PeerSpec, now: float) -> None:
-        """From now on it is a peer. `ValueError` for a key that is ours, is another peer's, or is of no use."""
+        """From now on it is a peer.
+
+        `ValueError` for a key that is ours, is another peer's, or is of no use, and for keepalives without a pause.
+        """
         public = spec.public_key
+        if spec.persistent_keepalive is not None and not spec.persistent_keepalive >= 1:
+            raise ValueError("between persistent keepalives there is a second or more")
         if public == self._private.public or public in self._peers:
             raise ValueError("a peer has a public key of its own")
         try:

@@ -117,10 +117,11 @@ class Peer:
 
     def statistics(self) -> PeerStatistics:
         """A record of this moment."""
+        last = self._last_handshake
         return PeerStatistics(
             endpoint=self._endpoint,
             handshakes=self._sessions,
-            last_handshake=self._last_handshake,
+            last_handshake=None if last is None else self._shared.clock.to_caller(last),
             rtt=self._rtt,
             unanswered=self._unanswered,
             bytes_sent=self._bytes_sent,
