@@ -86,7 +86,7 @@ def test_a_month():
     assert month.recoveries > 200
     assert month.longest <= 16
     assert sessions(month.client) > 1000
-    assert len(month.client.device._shared.indices) <= 6
+    assert month.client.device.statistics().indices <= 6
 
 
 def sessions(node: Node) -> int:

@@ -106,7 +106,7 @@ def test_when_both_begin_again_and_again_nothing_is_lost():
         assert [node.packets for node in pair] == expected
     for node in pair:
         assert len(node.seen(SessionEstablished)) >= 20
-        assert len(node.device._shared.indices) <= 6
+        assert node.device.statistics().indices <= 6
 
 
 # ---------------------------------------------------------------- bad networks

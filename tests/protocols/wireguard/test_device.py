@@ -44,7 +44,7 @@ def test_a_peer_that_has_left_is_a_stranger(world):
     one.send(other)
     world.run(1)
     other.device.remove_peer(one.key)
-    assert len(other.device._shared.indices) == 0
+    assert other.device.statistics().indices == 0
     one.send(other)
     other.send(one)
     world.run(20)

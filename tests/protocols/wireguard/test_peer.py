@@ -264,11 +264,11 @@ def test_keys_are_erased_after_nine_minutes_without_a_new_session(world, pair):
     one, other = pair
     connect(world, one, other)
     world.run(538)
-    assert len(one.device._shared.indices) == len(other.device._shared.indices) == 1
+    assert one.device.statistics().indices == other.device.statistics().indices == 1
     world.run(2)
     for node, far in ((one, other), (other, one)):
         assert node.seen(KeysErased) == [KeysErased(far.key)]
-        assert len(node.device._shared.indices) == 0
+        assert node.device.statistics().indices == 0
         assert node.device.next_timer() is None
     one.send(other)
     world.run(1)
@@ -483,6 +483,14 @@ def test_packets_that_nobody_fetches_are_bounded(world, pair):
 # ---------------------------------------------------------------- messages that are of no use
 
 
+def first_index(world):
+    """A list, in which the index of the first message will be, as bytes."""
+    drawn = []
+    deliver = world.network
+    world.network = lambda data: drawn.append(data[4:8]) or deliver(data)
+    return drawn
+
+
 def test_an_initiation_that_comes_twice_is_answered_once(world, pair):
     one, other = pair
     world.network = lambda data: world.deliver(data) * 2
@@ -495,18 +503,19 @@ def test_an_initiation_that_comes_twice_is_answered_once(world, pair):
 
 def test_a_cookie_reply_to_nothing_is_dropped(world, pair):
     one, other = pair
+    index = first_index(world)
     connect(world, one, other)
-    (index,) = one.device._shared.indices._owners
-    reply = b"\3\0\0\0" + index.to_bytes(4, "little") + bytes(56)
+    reply = b"\3\0\0\0" + index[0] + bytes(56)
     one.device.receive_datagram(reply, other.address, one.now)
     assert one.drops() == {Drop.NOT_AUTHENTIC: 1}
 
 
 def test_a_transport_message_for_a_handshake_is_dropped(world, pair):
     one, other = pair
+    index = first_index(world)
     one.device.initiate(other.key, one.now)
-    (index,) = one.device._shared.indices._owners
-    data = b"\4\0\0\0" + index.to_bytes(4, "little") + bytes(24)
+    world.settle()
+    data = b"\4\0\0\0" + index[0] + bytes(24)
     one.device.receive_datagram(data, other.address, one.now)
     assert one.drops() == {Drop.UNKNOWN_INDEX: 1}
 

@@ -75,3 +75,7 @@ class DeviceStatistics(msgspec.Struct, frozen=True):
     drops: Mapping[Drop, int]
     cookie_replies: int
     """Sent to those who came while we were under load."""
+    indices: int
+    """Of all handshakes and sessions that are not over."""
+    sources: int
+    """How many are counted because they sent handshakes under load."""

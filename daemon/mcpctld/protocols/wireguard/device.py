@@ -101,7 +101,13 @@ class Device:
     def statistics(self) -> DeviceStatistics:
         """A record of this moment."""
         peers = {public: peer.statistics() for public, peer in self._peers.items()}
-        return DeviceStatistics(peers, self._drops.snapshot(), self._cookie_replies)
+        return DeviceStatistics(
+            peers=peers,
+            drops=self._drops.snapshot(),
+            cookie_replies=self._cookie_replies,
+            indices=len(self._shared.indices),
+            sources=len(self._sources),
+        )
 
     # ------------------------------------------------------------ in
 

@@ -26,7 +26,7 @@ COOKIE_LATENCY = 5.0
 INITIATION_INTERVAL = 1 / 50
 """A peer that initiates more often than that is ignored meanwhile, as in the Linux kernel."""
 HANDSHAKES_PER_SECOND = 50
-"""What comes beyond means that we are under load (§5.3). To read and answer one takes about a third of a millisecond."""
+"""What comes beyond means that we are under load (§5.3). To read and answer one takes a third of a millisecond."""
 UNDER_LOAD_FOR = 1.0
 SOURCE_PER_SECOND = 20
 SOURCE_BURST = 5
