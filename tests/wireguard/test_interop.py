@@ -20,7 +20,9 @@ UNSHARE = ["unshare", "--net", "--map-root-user"]
 @pytest.fixture(scope="module")
 def needed():
     """Everything that the scenes need."""
-    if sys.platform != "linux" or not all(map(shutil.which, ("wireguard-go", "wg", "ip"))):
+    if sys.platform != "linux" or not all(
+        map(shutil.which, ("wireguard-go", "wg", "ip", "unshare"))
+    ):
         unavailable("wireguard", "no wireguard-go, wg and ip")
     if not os.access("/dev/net/tun", os.R_OK | os.W_OK):
         unavailable("wireguard", "no access to /dev/net/tun")
