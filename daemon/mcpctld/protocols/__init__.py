@@ -9,4 +9,5 @@
 * `content`   content codings of response bodies
 * `excerpt`   what is kept of something too long to keep
 * `mcp`       rules of MCP itself
+* `wireguard` datagrams in, packets out
 """
