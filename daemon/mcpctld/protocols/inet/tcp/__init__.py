@@ -1,0 +1,10 @@
+"""TCP (RFC 9293), active open: one `Connection` each.
+
+connection.py     the state machine
+receiver.py       what comes in: order, window, what SACK tells; reassembly.py keeps what is early
+sender.py         what goes out: buffer, window, timers
+  scoreboard.py   what is in flight (RFC 6675); rack.py finds what is lost (RFC 8985)
+  congestion.py   how much may be in flight: CUBIC (RFC 9438), proportional rate reduction (RFC 6937)
+  rto.py          how long to wait (RFC 6298)
+segment.py        the bytes; sequence.py the numbers
+"""
