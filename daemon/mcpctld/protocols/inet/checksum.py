@@ -5,6 +5,8 @@ conversion and one division do it, five times as fast as adding words, and field
 looked at as bytes: a number of any length stands for the sum of its words.
 """
 
+import functools
+
 MODULUS = 0xFFFF
 
 
@@ -16,7 +18,12 @@ def word_sum(data: bytes | bytearray | memoryview) -> int:
 
 def pseudo_header_sum(addresses: bytes, length: int, protocol: int) -> int:
     """The sum over the pseudo-header (RFC 8200 §8.1); `addresses` are source and destination in either order."""
-    return word_sum(addresses) + length + protocol
+    return _address_sum(addresses) + length + protocol
+
+
+@functools.lru_cache(maxsize=256)
+def _address_sum(addresses: bytes) -> int:
+    return word_sum(addresses)  # all packets of a connection have the same
 
 
 def checksum(total: int) -> int:

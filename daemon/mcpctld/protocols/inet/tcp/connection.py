@@ -14,21 +14,22 @@ from mcpctld.protocols.inet.icmpv6 import PACKET_TOO_BIG, Error
 from mcpctld.protocols.inet.ipv6 import MIN_MTU
 from mcpctld.protocols.inet.limiter import Limiter
 from mcpctld.protocols.inet.path_mtu import PathMtus
+from mcpctld.protocols.inet.tcp.handshake import MAX_WINDOW, Handshake
+from mcpctld.protocols.inet.tcp.keep_alive import KeepAlive
 from mcpctld.protocols.inet.tcp.receiver import Receiver
-from mcpctld.protocols.inet.tcp.rto import INITIAL_S
 from mcpctld.protocols.inet.tcp.segment import (
     ACK,
     FIN,
+    NO_OPTIONS,
     PSH,
     RST,
     SYN,
     Flow,
     Segment,
     encode_sacks,
-    encode_syn_options,
 )
 from mcpctld.protocols.inet.tcp.sender import Piece, Sender
-from mcpctld.protocols.inet.tcp.sequence import unwrap
+from mcpctld.protocols.inet.tcp.sequence import MASK, unwrap
 from mcpctld.protocols.inet.tcp.state import (
     KEPT_ALIVE,
     ON_FIN,
@@ -47,17 +48,10 @@ from mcpctld.protocols.inet.tcp.state import (
 
 HEADERS = 60
 """Bytes of a packet that are not text: IPv6 and TCP, without options."""
-DEFAULT_MSS = 1220
-"""Of a peer that names none (RFC 9293 §3.7.1)."""
-MIN_MSS = 48
-"""A peer that wants less than this wants our time."""
-MAX_SYNS = 6
-"""Sent at 0, 1, 3, 7, 15 and 31 s; given up after 63."""
 TWO_MSL_S = 60.0
 """As in all systems of today; RFC 9293 §3.4.2 says four minutes."""
 FIN_WAIT_S = 60.0
 """For the peer's FIN, once nobody reads any more."""
-MAX_WINDOW = 0xFFFF
 CHALLENGES_PER_S = 2.0
 MAX_CHALLENGES = 10
 """RFC 5961 §7: ten in five seconds."""
@@ -88,16 +82,10 @@ class Connection:
         self._paths = paths
         self._events = events
         self._touch = touch
-        self._iss = iss
-        self._mss = paths.link_mtu - HEADERS  # of what comes
+        mss = paths.link_mtu - HEADERS
+        self._handshake = Handshake(flow, iss, mss, settings.receive_buffer)
         self._sender = Sender(iss + 1, settings.send_buffer)
-        self._receiver = Receiver(settings.receive_buffer, self._mss)
-        self._scale = max(0, (settings.receive_buffer // MAX_WINDOW).bit_length())
-        self._peer_scale: int | None = None
-        self._peer_mss = DEFAULT_MSS
-        self._sack = False
-        self._syns = 0
-        self._syn_at = 0.0
+        self._receiver = Receiver(settings.receive_buffer, mss)
         self._window_update = 0, 0  # SND.WL1, SND.WL2
         self._out: list[bytes] = []
         self._ack_due = False
@@ -108,8 +96,7 @@ class Connection:
         self._challenged = 0
         self._received = self._sent = 0
         self._state_deadline = math.inf
-        self._heard_at = 0.0
-        self._probes = 0
+        self._keep_alive = KeepAlive(settings)
 
     def __repr__(self) -> str:
         return f"<Connection {self.flow.local_port} → {self.flow.remote_port} {self.state.value}>"
@@ -192,37 +179,65 @@ class Connection:
 
     def connect(self, now: float) -> None:
         """Begin: send the SYN."""
-        self._heard_at = now
+        self._keep_alive.hear(now)
         self._send_syn(now)
 
     def receive_segment(self, segment: Segment, now: float) -> None:
         """A segment of this flow has come. Raises `Dropped` if it is of no use."""
         self._received += 1
         self._touch(self)
-        if self.state is State.SYN_SENT:
+        if self._is_next_text(segment):
+            self._keep_alive.hear(now)
+            self._take_text(segment.payload)
+        elif self.state is State.SYN_SENT:
             self._receive_in_syn_sent(segment, now)
         else:
             self._receive_synchronized(segment, now)
+
+    def _is_next_text(self, segment: Segment) -> bool:
+        """Whether it is what nearly all segments of a download are: the next text, and otherwise no news.
+
+        So most are dealt with by a handful of comparisons (header prediction, as in 4.4BSD). What fails them is dealt
+        with in full, and would come to the same.
+        """
+        return (
+            self.state is State.ESTABLISHED
+            and segment.flags & ~PSH == ACK
+            and segment.options is NO_OPTIONS
+            and not self._is_deaf
+            and self._receiver.is_next(segment.seq, len(segment.payload))
+            and self._sender.is_current(segment.ack, segment.window << self._handshake.peer_scale)
+        )
+
+    def _take_text(self, text: bytes) -> None:
+        if not self._receiver.buffered:
+            self._events.append(Readable(self))
+        self._receiver.append(text)
+        self._ack_due = True
 
     def packets_to_send(self, now: float) -> list[bytes]:
         """All that is to be sent now: text, and one ACK for all that came."""
         packets, self._out = self._out, []
         if self.state in SENDING:
-            for piece in self._sender.pieces_to_send(now):
-                packets.append(self._encode(piece))
-                self._ack_due &= self._receiver.has_blocks
+            self._encode(self._sender.pieces_to_send(now), packets)
         if self._ack_due:
             packets.append(self._encode_ack())
         self._sent += len(packets)
         return packets
 
-    def _encode(self, piece: Piece) -> bytes:
-        flags = ACK | (FIN if piece.fin else 0) | (PSH if piece.push else 0)
-        return self.flow.encode(piece.seq, self._receiver.nxt, flags, self._window(), piece.data)
+    def _encode(self, pieces: list[Piece], packets: list[bytes]) -> None:
+        """Segments with text; each acknowledges too, but has no room for more than the number."""
+        if not pieces:
+            return
+        self._ack_due &= self._receiver.has_blocks
+        ack, window = self._receiver.nxt, self._window()
+        for seq, data, fin, push in pieces:
+            flags = ACK | (FIN if fin else 0) | (PSH if push else 0)
+            packets.append(self.flow.encode(seq, ack, flags, window, data))
 
     def _encode_ack(self) -> bytes:
         self._ack_due = False
-        options = encode_sacks(self._receiver.blocks()) if self._sack else b""
+        options = encode_sacks(self._receiver.blocks()) if self._handshake.sack else b""
         window = self._window()
         return self.flow.encode(self._sender.nxt, self._receiver.nxt, ACK, window, options=options)
 
@@ -233,26 +248,20 @@ class Connection:
         self._touch(self)
 
     def _window(self) -> int:
-        return min(self._receiver.window() >> self._scale, MAX_WINDOW)
+        return min(self._receiver.window() >> self._handshake.scale, MAX_WINDOW)
 
     # ------------------------------------------------------------ opening
 
     def _send_syn(self, now: float) -> None:
-        flags = SYN | ACK if self.state is State.SYN_RECEIVED else SYN
-        scale = None if flags & ACK and self._peer_scale is None else self._scale
-        options = encode_syn_options(self._mss, scale, sack_permitted=flags == SYN or self._sack)
-        window = min(self._settings.receive_buffer, MAX_WINDOW)  # RFC 7323 §2.2: never scaled
-        ack = self._receiver.nxt if flags & ACK else 0
-        self._out.append(self.flow.encode(self._iss, ack, flags, window, options=options))
-        self._syn_at = now
-        self._state_deadline = now + INITIAL_S * (1 << self._syns)
-        self._syns += 1
+        ack = self._receiver.nxt if self.state is State.SYN_RECEIVED else None
+        self._out.append(self._handshake.syn(ack, now))
+        self._state_deadline = self._handshake.deadline
         self._touch(self)
 
     def _receive_in_syn_sent(self, segment: Segment, now: float) -> None:
         """RFC 9293 §3.10.7.3."""
         flags = segment.flags
-        is_ours = unwrap(segment.ack, self._iss) == self._iss + 1
+        is_ours = segment.ack == self._sender.una & MASK
         if flags & ACK and not is_ours:
             self._refuse_ack(segment, now)
         if flags & RST:
@@ -265,7 +274,7 @@ class Connection:
                 self._establish(segment, now)
             else:
                 self.state = State.SYN_RECEIVED  # both have opened at once (§3.5, figure 7)
-                self._syns = 0
+                self._handshake.syns = 0
                 self._send_syn(now)
         else:
             raise Dropped(Drop.UNEXPECTED)
@@ -281,33 +290,26 @@ class Connection:
 
     def _synchronize(self, segment: Segment) -> None:
         """The peer's SYN: where its text begins, and what both can do."""
-        options = segment.options
         self._receiver.open(segment.seq + 1)
-        self._sack = options.sack_permitted
-        self._peer_scale = options.scale
-        if options.scale is None:
-            self._scale = 0  # RFC 7323 §2.2: both or none
-        most = self._paths.get(self.flow.remote, self._heard_at) - HEADERS
-        self._peer_mss = min(max(options.mss or DEFAULT_MSS, MIN_MSS), most)
+        path_mtu = self._paths.get(self.flow.remote, self._keep_alive.heard_at)
+        self._handshake.agree(segment.options, path_mtu - HEADERS)
 
     def _establish(self, segment: Segment, now: float) -> None:
-        sender = self._sender
-        sender.open(self._peer_mss, sack=self._sack, now=now)
-        if self._syns == 1:
-            sender.rto.sample(now - self._syn_at)
+        sender, handshake = self._sender, self._handshake
+        sender.open(handshake.peer_mss, sack=handshake.sack, now=now)
+        if handshake.syns == 1:
+            sender.rto.sample(now - handshake.sent_at)
         else:
             sender.rto.lose_syn()
-        if self._syns > 2:
+        if handshake.syns > 2:
             sender.cubic.begin_carefully()
-        scale = 0 if segment.flags & SYN else self._peer_scale or 0
+        scale = 0 if segment.flags & SYN else handshake.peer_scale
         sender.update_window(sender.una, segment.window << scale, now)
         self._window_update = self._receiver.nxt - 1, sender.una
-        self.state = State.ESTABLISHED
         self._state_deadline = math.inf
         self._ack_due = True
         self._events.append(Connected(self))
-        if self._eof_queued:
-            self._move(State.FIN_WAIT_1)
+        self._move(State.FIN_WAIT_1 if self._eof_queued else State.ESTABLISHED)
 
     # ------------------------------------------------------------ the other states
 
@@ -328,8 +330,7 @@ class Connection:
         ack = unwrap(segment.ack, self._sender.una)
         if not self._sender.accepts(ack):
             self._challenge(now)
-        self._heard_at = now
-        self._probes = 0
+        self._keep_alive.hear(now)
         if self.state is State.SYN_RECEIVED:
             self._establish(segment, now)
         self._receive_ack(segment, seq, ack, now)
@@ -368,7 +369,7 @@ class Connection:
 
     def _receive_ack(self, segment: Segment, seq: int, ack: int, now: float) -> None:
         sender = self._sender
-        window = segment.window << (self._peer_scale or 0)
+        window = segment.window << self._handshake.peer_scale
         is_same = ack + window == sender.edge
         if (seq, ack) >= self._window_update and not segment.flags & SYN:
             self._window_update = seq, ack
@@ -388,8 +389,8 @@ class Connection:
     def _note_path(self, now: float) -> None:
         """Segments that were made smaller arrive: other connections need not find that out."""
         size = self._sender.mss
-        if size < self._peer_mss:
-            self._peer_mss = size
+        if size < self._handshake.peer_mss:
+            self._handshake.peer_mss = size
             self._paths.note(self.flow.remote, max(size + HEADERS, MIN_MTU), now)
 
     def _receive_text(self, seq: int, text: bytes, now: float, *, fin: bool) -> None:
@@ -404,7 +405,7 @@ class Connection:
             return
         had = receiver.buffered
         in_order = receiver.receive(seq, text, fin=fin)
-        if not in_order and (receiver.has_duplicate or not self._sack):
+        if not in_order and (receiver.has_duplicate or not self._handshake.sack):
             self._out.append(self._encode_ack())  # each is counted over there
         if (receiver.buffered and not had) or receiver.eof:
             self._events.append(Readable(self))
@@ -417,12 +418,7 @@ class Connection:
     def deadline(self) -> float:
         """When to call `handle_timer`; infinite for never."""
         deadline = min(self._sender.deadline, self._state_deadline)
-        if self._settings.keep_alive is not None and self.state in KEPT_ALIVE:
-            return min(deadline, self._keep_alive_at(self._settings.keep_alive))
-        return deadline
-
-    def _keep_alive_at(self, idle: float) -> float:
-        return self._heard_at + idle + self._probes * self._settings.keep_alive_interval
+        return min(deadline, self._keep_alive.deadline) if self.state in KEPT_ALIVE else deadline
 
     def handle_timer(self, now: float) -> None:
         """The deadline has come."""
@@ -440,19 +436,18 @@ class Connection:
     def _handle_state_timer(self, now: float) -> None:
         if self.state not in SYNCHRONIZING:
             self._end(self.outcome or Outcome.DONE)
-        elif self._syns < MAX_SYNS:
+        elif not self._handshake.is_hopeless:
             self._send_syn(now)
         else:
             self._end(Outcome.TIMED_OUT, "no answer came")
 
     def _probe_peer(self) -> None:
         """An old number, which every peer answers with an ACK (RFC 9293 §3.8.4)."""
-        self._probes += 1
-        if self._probes > self._settings.keep_alive_probes:
+        if self._keep_alive.probe():
+            self._emit(self._sender.nxt - 1, ACK)
+        else:
             self._emit(self._sender.nxt, RST | ACK)
             self._end(Outcome.TIMED_OUT, "the peer does not answer")
-        else:
-            self._emit(self._sender.nxt - 1, ACK)
 
     # ------------------------------------------------------------ errors, and the end
 
@@ -460,7 +455,7 @@ class Connection:
         """A router says something of a segment of ours that had this number (RFC 5927 §4.1). Raises `Dropped`."""
         is_syn = self.state in SYNCHRONIZING
         seq = unwrap(number, self._sender.una)
-        if seq != self._iss if is_syn else not self._sender.covers(seq):
+        if seq != self._handshake.iss if is_syn else not self._sender.covers(seq):
             raise Dropped(Drop.FORGED_ERROR)
         if error.kind == PACKET_TOO_BIG:
             if error.parameter >= error.quoted_length or is_syn:
@@ -477,7 +472,7 @@ class Connection:
 
     def _move(self, state: State, now: float | None = None) -> None:
         """Enter a state, or enter it again."""
-        now = self._heard_at if now is None else now
+        now = self._keep_alive.heard_at if now is None else now
         self.state = state
         if state is State.TIME_WAIT:
             self._state_deadline = now + TWO_MSL_S

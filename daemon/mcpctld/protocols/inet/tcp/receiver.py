@@ -6,6 +6,7 @@ The window closes when data is not read, and never shrinks from the right (RFC 9
 from collections import deque
 
 from mcpctld.protocols.inet.tcp.reassembly import Reassembly
+from mcpctld.protocols.inet.tcp.sequence import MASK
 
 MAX_BLOCKS = 4
 
@@ -41,6 +42,18 @@ class Receiver:
         """
         return seq + length >= self.nxt and seq <= self._edge
 
+    def is_next(self, number: int, length: int) -> bool:
+        """Whether text with this number on the wire is the next, fits, and fills no gap."""
+        nxt = self.nxt
+        is_whole = not self._early and self._fin is None
+        return number == nxt & MASK and 0 < length <= self._edge - nxt and is_whole
+
+    def append(self, data: bytes) -> None:
+        """Take the next text."""
+        self._pieces.append(data)
+        self.buffered += len(data)
+        self.nxt += len(data)
+
     def window(self) -> int:
         """How many bytes the peer may send from `nxt` on. Opened only by steps worth a segment (§3.8.6.2.2)."""
         edge = self.nxt + self._capacity - self.buffered
@@ -54,8 +67,8 @@ class Receiver:
         if fin and self._fin is None and self.nxt <= end <= self._edge:
             self._fin = end
         in_order = seq == self.nxt and not self._early
-        if in_order and end <= self._edge and self._fin in (None, end):
-            self._append(data)
+        if data and in_order and end <= self._edge and self._fin in (None, end):
+            self.append(data)
         elif data:
             self._receive_out_of_order(seq, data)
         if self.nxt == self._fin:
@@ -113,12 +126,6 @@ class Receiver:
         self._early.clear()
         self.buffered = 0
 
-    def _append(self, data: bytes) -> None:
-        if data:
-            self._pieces.append(data)
-            self.buffered += len(data)
-            self.nxt += len(data)
-
     def _receive_out_of_order(self, seq: int, data: bytes) -> None:
         """Something is missing before this or behind it, or some of it is old or does not fit."""
         if seq < self.nxt:
@@ -129,4 +136,4 @@ class Receiver:
         if kept and not self._early.add(start, kept):
             self.note_duplicate(start, start + len(kept))
         for piece in self._early.take(self.nxt):
-            self._append(piece)
+            self.append(piece)

@@ -10,10 +10,13 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from mcpctld.protocols.inet.tcp.congestion import Cubic, Prr
+from mcpctld.protocols.inet.tcp.allowance import Allowance, Mode
+from mcpctld.protocols.inet.tcp.congestion import Cubic
 from mcpctld.protocols.inet.tcp.rack import DUP_THRESH, Rack
 from mcpctld.protocols.inet.tcp.rto import MAX_S, RetransmissionTimeout
 from mcpctld.protocols.inet.tcp.scoreboard import Block, Record, Scoreboard
+from mcpctld.protocols.inet.tcp.send_buffer import SendBuffer
+from mcpctld.protocols.inet.tcp.sequence import MASK
 
 MAX_ACK_DELAY_S = 0.2
 """By how much peers delay an ACK for a single segment (RFC 8985 §7.2)."""
@@ -24,14 +27,6 @@ GIVE_UP_S = 120.0
 BASE_SEGMENTS = (1220, 1024, 512)
 """Sizes to fall back to when larger segments vanish: what every path carries, the base of RFC 4821 §7.2, less."""
 TIMEOUTS_OF_A_BLACK_HOLE = 2
-
-
-class Mode(enum.Enum):
-    """What RFC 5681 and 6675 would call our state."""
-
-    OPEN = enum.auto()
-    RECOVERY = enum.auto()  # losses are repaired, the window comes down
-    LOSS = enum.auto()  # the retransmission timer has run out
 
 
 class Alarm(enum.Enum):
@@ -64,27 +59,16 @@ class Sender:
         self.mss = BASE_SEGMENTS[0]
         self.deadline = math.inf
         """When to call `handle_timer`."""
-        self.mode = Mode.OPEN
         self.rto = RetransmissionTimeout()
         self.retransmissions = 0
         self.max_window = 0
         """The largest window that the peer has had open."""
-        self.cubic = Cubic(self.mss)
-        self._capacity = capacity
-        self._buffer = bytearray()
-        self._base = self._end = (
-            start  # the numbers of the buffer's first byte and of the one past its last
-        )
-        self._fin_queued = False
+        self._allowance = Allowance(self.mss, start)
+        self._buffer = SendBuffer(start, capacity)
         self._sack = False
         self._board = Scoreboard()
         self._rack = Rack()
-        self._prr: Prr | None = None
-        self._allowance = 0  # bytes that may still be sent in RECOVERY
-        self._recovery_point = start
-        self._undo_left = 0  # retransmissions that have not turned out to be in vain
         self._tail_probe: tuple[int, bool] | None = None  # its end, and whether it was sent before
-        self._is_limited = False
         self._duplicates = 0  # ACKs, from a peer without SACK
         self._timeouts = 0
         self._window_probes = 0
@@ -98,7 +82,7 @@ class Sender:
     def open(self, mss: int, *, sack: bool, now: float) -> None:
         """The handshake is over."""
         self.mss = mss
-        self.cubic = Cubic(mss)
+        self._allowance = Allowance(mss, self.una)
         self._sack = sack
         self._base_time = self._progress_at = self._sent_at = now
 
@@ -106,19 +90,16 @@ class Sender:
 
     def write(self, data: bytes | bytearray | memoryview) -> int:
         """Take as much of it as there is room for; how many bytes."""
-        taken = data[: self.room]
-        self._buffer += taken
-        self._end += len(taken)
-        return len(taken)
+        return self._buffer.write(data)
 
     def finish(self) -> None:
         """Nothing will be written any more."""
-        self._fin_queued = True
+        self._buffer.fin = True
 
     @property
     def room(self) -> int:
         """Bytes that `write` would take."""
-        return self._capacity - len(self._buffer)
+        return self._buffer.room
 
     @property
     def in_flight(self) -> int:
@@ -129,18 +110,27 @@ class Sender:
     @property
     def is_idle(self) -> bool:
         """Whether everything written is acknowledged."""
-        return not self._board and self.nxt == self._end + self._fin_queued
+        return not self._board and self.nxt == self._buffer.end + self._buffer.fin
 
     @property
     def is_finished(self) -> bool:
         """Whether the FIN is acknowledged."""
-        return self._fin_queued and self.una > self._end
+        return self._buffer.fin and self.una > self._buffer.end
 
     # ------------------------------------------------------------ ACKs
+
+    @property
+    def cubic(self) -> Cubic:
+        """The congestion window."""
+        return self._allowance.cubic
 
     def accepts(self, ack: int) -> bool:
         """Whether an acknowledgement is one of something that was sent, and not too old (RFC 5961 §5.2)."""
         return self.una - self.max_window <= ack <= self.nxt + self._has_probed
+
+    def is_current(self, number: int, window: int) -> bool:
+        """Whether an ACK with this number on the wire, and this window, is no news."""
+        return number == self.una & MASK and window == self.edge - self.una
 
     def covers(self, seq: int) -> bool:
         """Whether this number is in flight: who quotes it has seen our segment (RFC 5927 §4.1)."""
@@ -171,11 +161,12 @@ class Sender:
             self._learn(arrived, now)
         if acked or arrived:
             self._base_time = self._progress_at = now
-        if self.mode is not Mode.OPEN and ack >= self._recovery_point:
-            self._leave_recovery()
+        if self._allowance.is_repaired(ack):
+            self._rack.end_recovery()
         self._end_tail_probe(ack, dsack, is_duplicate=is_duplicate and not sacks)
         self._find_losses(now, acked=acked, is_duplicate=is_duplicate)
-        self._adjust_window(acked, sum(record.end - record.start for record in arrived), now)
+        delivered = sum(record.end - record.start for record in arrived)
+        self._allowance.receive_ack(acked, delivered, self.in_flight, now, self._srtt)
         self._set_timer()
 
     def _advance(self, ack: int) -> list[Record]:
@@ -184,9 +175,7 @@ class Sender:
         self.una = ack
         self._has_probed = False
         self._timeouts = self._duplicates = 0
-        kept_from = min(ack, self._end)
-        del self._buffer[: kept_from - self._base]
-        self._base = kept_from
+        self._buffer.release(ack)
         return self._board.acknowledge(ack)
 
     def _is_possible(self, block: Block) -> bool:
@@ -207,11 +196,7 @@ class Sender:
         if not self._sack or block[1] > self.nxt:
             return
         self._rack.receive_dsack(self.una, self.nxt)
-        if self._undo_left:
-            self._undo_left -= 1
-            if not self._undo_left:  # all of them were in vain (RFC 3708)
-                self.cubic.undo()
-                self.mode = Mode.OPEN
+        self._allowance.receive_dsack()
 
     # ------------------------------------------------------------ losses
 
@@ -220,7 +205,7 @@ class Sender:
         if not self._board:
             return
         if self._sack:
-            in_recovery = self.mode is not Mode.OPEN
+            in_recovery = self._allowance.mode is not Mode.OPEN
             lost, wait = self._rack.find_lost(self._board, now, self._srtt, in_recovery=in_recovery)
             if wait:
                 self._reorder_at = now + wait
@@ -228,40 +213,16 @@ class Sender:
             lost = self._find_losses_without_sack(acked=acked, is_duplicate=is_duplicate)
         for record in lost:
             self._board.mark_lost(record)
-        if lost and self.mode is Mode.OPEN:
-            self._enter_recovery()
+        if lost:
+            self._allowance.lose(self.una, self.nxt)
 
     def _find_losses_without_sack(self, *, acked: int, is_duplicate: bool) -> list[Record]:
         """Three duplicates, or an ACK of a part while recovering: the first segment is lost (RFC 6582 §3.2)."""
         self._duplicates += is_duplicate
         first = self._board.first
-        is_partial = acked > 0 and self.mode is Mode.RECOVERY
-        is_third = self._duplicates == DUP_THRESH and self.mode is Mode.OPEN
+        is_partial = acked > 0 and self._allowance.mode is Mode.RECOVERY
+        is_third = self._duplicates == DUP_THRESH and self._allowance.mode is Mode.OPEN
         return [first] if (is_partial or is_third) and first.sends == 1 else []
-
-    def _enter_recovery(self) -> None:
-        flight = self.nxt - self.una
-        self.cubic.reduce(flight)
-        self._prr = Prr(flight, self.cubic.ssthresh, self.mss)
-        self.mode = Mode.RECOVERY
-        self._recovery_point = self.nxt
-        self._undo_left = 0
-
-    def _leave_recovery(self) -> None:
-        if self.mode is Mode.RECOVERY:
-            self.cubic.cwnd = self.cubic.ssthresh  # RFC 6937 §3
-        self.mode = Mode.OPEN
-        self._rack.end_recovery()
-
-    def _adjust_window(self, acked: int, delivered: int, now: float) -> None:
-        """How much may be sent now."""
-        if self.mode is Mode.RECOVERY:
-            assert self._prr is not None
-            self._allowance = self._prr.room(delivered, self.in_flight)
-        elif not self._is_limited:
-            self.cubic.pause()
-        elif acked:
-            self.cubic.receive_ack(acked, now, self._srtt)
 
     @property
     def _srtt(self) -> float:
@@ -273,8 +234,7 @@ class Sender:
             return
         end, was_sent_before = self._tail_probe
         if was_sent_before and dsack is None and ack > end:
-            self.cubic.reduce(self.nxt - end)
-            self.cubic.cwnd = min(self.cubic.cwnd, self.cubic.ssthresh)
+            self._allowance.repair_tail(self.nxt - end)
         elif was_sent_before and dsack is None and not is_duplicate:
             return  # the next one will tell whether one or both have arrived
         self._tail_probe = None
@@ -284,6 +244,7 @@ class Sender:
     def pieces_to_send(self, now: float) -> list[Piece]:
         """All that may be sent now."""
         pieces, self._out = self._out, []
+        self._send_run(now, pieces)
         while (piece := self._next_piece(now)) is not None:
             pieces.append(piece)
         if pieces:
@@ -296,22 +257,30 @@ class Sender:
             self._set_timer()
         return pieces
 
+    def _send_run(self, now: float, pieces: list[Piece]) -> None:
+        """Full segments, as many as text, window and congestion allow: most of an upload, without a look at each."""
+        if (
+            self._allowance.mode is not Mode.OPEN
+            or not self._board
+            or self._board.next_lost() is not None
+        ):
+            return
+        mss, nxt, text = self.mss, self.nxt, self._buffer.text
+        room = int(self._allowance.cubic.cwnd) - self.in_flight
+        count = min(self._buffer.end - nxt - 1, self.edge - nxt, room) // mss
+        for start in range(nxt, nxt + max(count, 0) * mss, mss):
+            self._board.add(Record(start, start + mss, False, now))
+            self.nxt = start + mss
+            pieces.append(Piece(start, text(start, start + mss), fin=False, push=False))
+
     def _next_piece(self, now: float) -> Piece | None:
         record = self._board.next_lost()
         return self._next_new(now) if record is None else self._next_lost(record, now)
 
-    def _has_room(self, size: int) -> bool:
-        flight = self.in_flight
-        if not flight:
-            return True
-        if self.mode is Mode.RECOVERY:
-            return size <= self._allowance
-        return flight + size <= self.cubic.cwnd
-
     def _next_lost(self, record: Record, now: float) -> Piece | None:
         """Something to send again, before anything new (RFC 6675 §4, NextSeg rule 1)."""
-        if not self._has_room(min(record.end - record.start, self.mss)):
-            self._is_limited = True
+        if not self._allowance.has_room(min(record.end - record.start, self.mss), self.in_flight):
+            self._allowance.is_limited = True
             return None
         if _text(record) > self.mss:
             self._board.split(record, self.mss)
@@ -320,40 +289,39 @@ class Sender:
     def _resend(self, record: Record, now: float) -> Piece:
         self._board.resend(record, now)
         self.retransmissions += 1
-        self._undo_left += self.mode is not Mode.OPEN
-        self._count(record)
+        self._allowance.send(record.end - record.start, again=True)
         return self._piece(record)
 
     def _next_new(self, now: float) -> Piece | None:
         """Something that was not sent before."""
         size, fin = self._new_size()
         if not size and not fin:
-            self._is_limited = False
+            self._allowance.is_limited = False
             return None
         if not self._board:
             self._begin_flight(now)
-        if not self._has_room(size):
-            self._is_limited = True
+        if not self._allowance.has_room(size, self.in_flight):
+            self._allowance.is_limited = True
             return None
         return self._send_new(size, now, fin=fin)
 
     def _new_size(self) -> tuple[int, bool]:
         """How many bytes, and whether the FIN with them; all 0 where the window, or prudence, does not allow it."""
         room = self.edge - self.nxt
-        unsent = min(self._end - self.nxt, self.mss)
+        unsent = min(self._buffer.end - self.nxt, self.mss)
         size = max(min(unsent, room), 0)
         if size < unsent and size * 2 < self.max_window:
             return (
                 0,
                 False,
             )  # RFC 9293 §3.8.6.2.1: no silly segments; the probe of the window goes on
-        fin = self._fin_queued and self.nxt + size == self._end and size < room
+        fin = self._buffer.fin and self.nxt + size == self._buffer.end and size < room
         return size, fin
 
     def _begin_flight(self, now: float) -> None:
         """Nothing is out: the timer starts anew, and after a pause so does the window (RFC 5681 §4.1)."""
         if now - self._sent_at > self.rto.timeout and now - self._progress_at > self.rto.timeout:
-            self.cubic.restart()
+            self._allowance.cubic.restart()
         self._base_time = self._progress_at = now
 
     def _send_new(self, size: int, now: float, *, fin: bool) -> Piece:
@@ -361,20 +329,13 @@ class Sender:
         self._board.add(record)
         self.nxt = record.end
         self._has_probed = False
-        self._count(record)
+        self._allowance.send(record.end - record.start, again=False)
         return self._piece(record)
 
-    def _count(self, record: Record) -> None:
-        if self.mode is Mode.RECOVERY:
-            assert self._prr is not None
-            self._prr.send(record.end - record.start)
-            self._allowance -= record.end - record.start
-
     def _piece(self, record: Record) -> Piece:
-        at = record.start - self._base
         end = record.end - record.fin
-        data = self._buffer[at : end - self._base]
-        return Piece(record.start, data, record.fin, end == self._end)
+        data = self._buffer.text(record.start, end)
+        return Piece(record.start, data, record.fin, end == self._buffer.end)
 
     # ------------------------------------------------------------ the timer
 
@@ -393,7 +354,11 @@ class Sender:
 
     def _may_probe_tail(self) -> bool:
         """RFC 8985 §7.2: nothing is known to be missing, and no probe is out."""
-        is_calm = self.mode is Mode.OPEN and not self._board.sacked and self._tail_probe is None
+        is_calm = (
+            self._allowance.mode is Mode.OPEN
+            and not self._board.sacked
+            and self._tail_probe is None
+        )
         return is_calm and self._sack and self.rto.srtt is not None and not self.rto.backoff
 
     def _set_tail_probe(self) -> None:
@@ -414,7 +379,7 @@ class Sender:
             return
         if self._alarm is Alarm.REORDERING:
             self._find_losses(now, acked=0, is_duplicate=False)
-            self._adjust_window(0, 0, now)
+            self._allowance.receive_ack(0, 0, self.in_flight, now, self._srtt)
         elif self._alarm is Alarm.TAIL_PROBE:
             self._probe_tail(now)
         elif self._alarm is Alarm.RETRANSMISSION:
@@ -438,15 +403,13 @@ class Sender:
         """The retransmission timer has run out (RFC 6298 §5.4 to 5.6, RFC 8985 §6.3)."""
         self.rto.back_off()
         self._timeouts += 1
-        self.cubic.time_out(self.nxt - self.una, again=self._timeouts > 1)
+        self._allowance.time_out(self.una, self.nxt, again=self._timeouts > 1)
         if self._board.first.is_sacked:
             self._board.forget_sacks()
         lost = self._rack.lost_on_timeout(self._board, now, self._srtt)
         for record in lost if self._sack else list(self._board.flying):
             self._board.mark_lost(record)
-        self.mode = Mode.LOSS
-        self._recovery_point = self.nxt
-        self._undo_left = self._duplicates = 0
+        self._duplicates = 0
         self._tail_probe = None
         self._reorder_at = math.inf
         self._base_time = now
@@ -467,7 +430,7 @@ class Sender:
         if mss >= self.mss:
             return
         self.mss = mss
-        self.cubic.set_mss(mss)
+        self._allowance.cubic.set_mss(mss)
         for record in [record for record in self._board.flying if _text(record) > mss]:
             self._board.mark_lost(record)
 
@@ -475,12 +438,11 @@ class Sender:
         """Ask whether the window has opened, by what fits or else one byte more (RFC 9293 §3.8.6.1)."""
         self._base_time = now
         self._window_probes += 1
-        size = min(self._end - self.nxt, self.edge - self.nxt, self.mss)
+        size = min(self._buffer.end - self.nxt, self.edge - self.nxt, self.mss)
         if size > 0:
             self._out.append(self._send_new(size, now, fin=False))
             return
-        at = self.nxt - self._base
-        data = self._buffer[at : at + 1]
+        data = self._buffer.text(self.nxt, self.nxt + 1)
         self._out.append(Piece(self.nxt, data, not data, push=True))
         self._has_probed = True
 
