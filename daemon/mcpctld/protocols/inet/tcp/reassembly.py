@@ -100,9 +100,9 @@ class Reassembly:
 
 
 def _skip(pieces: list[bytes], count: int) -> list[bytes]:
-    """The pieces without so many bytes at their beginning."""
-    for at, piece in enumerate(pieces):
-        if count < len(piece):
-            return [piece[count:], *pieces[at + 1 :]]
-        count -= len(piece)
-    return []
+    """The pieces without so many bytes at their beginning, which is fewer than they hold."""
+    at = 0
+    while count >= len(pieces[at]):
+        count -= len(pieces[at])
+        at += 1
+    return [pieces[at][count:], *pieces[at + 1 :]]
