@@ -24,8 +24,8 @@ MIN_PROBE_S = 0.01
 """A tail is not probed sooner: our own pauses are longer than the round trips of a local network."""
 GIVE_UP_S = 120.0
 """Without any progress for this long a connection is dead (R2 of RFC 9293 §3.8.3, which says 100 at least)."""
-BASE_SEGMENTS = (1220, 1024, 512)
-"""Sizes to fall back to when larger segments vanish: what every path carries, the base of RFC 4821 §7.2, less."""
+BASE_MSS = 1220
+"""Of packets that every path carries: to fall back to when larger ones vanish."""
 TIMEOUTS_OF_A_BLACK_HOLE = 2
 
 
@@ -56,7 +56,7 @@ class Sender:
         """The first number not acknowledged, the first not sent (SND.UNA, SND.NXT)."""
         self.edge = start
         """One past what the peer's window takes."""
-        self.mss = BASE_SEGMENTS[0]
+        self.mss = BASE_MSS
         self.deadline = math.inf
         """When to call `handle_timer`."""
         self.rto = RetransmissionTimeout()
@@ -153,7 +153,7 @@ class Sender:
         if dsack is not None:
             self._receive_dsack(dsack)
             sacks = sacks[1:]
-        acked = max(ack - self.una, 0)
+        acked, told = max(ack - self.una, 0), self._duplicates * self.mss
         arrived = self._advance(ack) if acked else []
         if sacks and self._sack:
             arrived += self._board.sack([block for block in sacks if self._is_possible(block)])
@@ -161,12 +161,16 @@ class Sender:
             self._learn(arrived, now)
         if acked or arrived:
             self._base_time = self._progress_at = now
-        if self._allowance.is_repaired(ack):
+        if is_repaired := self._allowance.is_repaired(ack):
             self._rack.end_recovery()
         self._end_tail_probe(ack, dsack, is_duplicate=is_duplicate and not sacks)
         self._find_losses(now, acked=acked, is_duplicate=is_duplicate)
-        delivered = sum(record.end - record.start for record in arrived)
-        self._allowance.receive_ack(acked, delivered, self.in_flight, now, self._srtt)
+        if self._sack:
+            delivered = sum(record.end - record.start for record in arrived)
+        else:  # RFC 6937 §3: a duplicate stands for a segment, which is not counted again later
+            delivered = self.mss if is_duplicate else max(acked - told, 0)
+        counted = 0 if is_repaired else acked
+        self._allowance.receive_ack(counted, delivered, self.in_flight, now, self._srtt)
         self._set_timer()
 
     def _advance(self, ack: int) -> list[Record]:
@@ -218,10 +222,12 @@ class Sender:
 
     def _find_losses_without_sack(self, *, acked: int, is_duplicate: bool) -> list[Record]:
         """Three duplicates, or an ACK of a part while recovering: the first segment is lost (RFC 6582 §3.2)."""
-        self._duplicates += is_duplicate
-        first = self._board.first
-        is_partial = acked > 0 and self._allowance.mode is Mode.RECOVERY
-        is_third = self._duplicates == DUP_THRESH and self._allowance.mode is Mode.OPEN
+        first, mode = self._board.first, self._allowance.mode
+        self._duplicates += (
+            is_duplicate and mode is not Mode.LOSS
+        )  # there they are of our own making
+        is_partial = acked > 0 and mode is Mode.RECOVERY
+        is_third = self._duplicates == DUP_THRESH and mode is Mode.OPEN
         return [first] if (is_partial or is_third) and first.sends == 1 else []
 
     @property
@@ -251,25 +257,21 @@ class Sender:
             self._sent_at = now
             self._set_timer()
         elif self._alarm is Alarm.NONE and not self.is_idle:
-            self._base_time = self._progress_at = (
-                now  # the window is closed: from now on it is probed
-            )
+            # The window is closed: from now on it is probed.
+            self._base_time = self._progress_at = now
             self._set_timer()
         return pieces
 
     def _send_run(self, now: float, pieces: list[Piece]) -> None:
         """Full segments, as many as text, window and congestion allow: most of an upload, without a look at each."""
-        if (
-            self._allowance.mode is not Mode.OPEN
-            or not self._board
-            or self._board.next_lost() is not None
-        ):
+        board = self._board
+        if self._allowance.mode is not Mode.OPEN or not board or board.next_lost() is not None:
             return
         mss, nxt, text = self.mss, self.nxt, self._buffer.text
         room = int(self._allowance.cubic.cwnd) - self.in_flight
         count = min(self._buffer.end - nxt - 1, self.edge - nxt, room) // mss
         for start in range(nxt, nxt + max(count, 0) * mss, mss):
-            self._board.add(Record(start, start + mss, False, now))
+            board.add(Record(start, start + mss, False, now))
             self.nxt = start + mss
             pieces.append(Piece(start, text(start, start + mss), fin=False, push=False))
 
@@ -306,15 +308,12 @@ class Sender:
         return self._send_new(size, now, fin=fin)
 
     def _new_size(self) -> tuple[int, bool]:
-        """How many bytes, and whether the FIN with them; all 0 where the window, or prudence, does not allow it."""
+        """How many bytes, and whether the FIN with them, as far as the window allows (RFC 9293 §3.8.6)."""
         room = self.edge - self.nxt
         unsent = min(self._buffer.end - self.nxt, self.mss)
         size = max(min(unsent, room), 0)
         if size < unsent and size * 2 < self.max_window:
-            return (
-                0,
-                False,
-            )  # RFC 9293 §3.8.6.2.1: no silly segments; the probe of the window goes on
+            return 0, False  # no silly segments (§3.8.6.2.1); the window is probed meanwhile
         fin = self._buffer.fin and self.nxt + size == self._buffer.end and size < room
         return size, fin
 
@@ -354,12 +353,9 @@ class Sender:
 
     def _may_probe_tail(self) -> bool:
         """RFC 8985 §7.2: nothing is known to be missing, and no probe is out."""
-        is_calm = (
-            self._allowance.mode is Mode.OPEN
-            and not self._board.sacked
-            and self._tail_probe is None
-        )
-        return is_calm and self._sack and self.rto.srtt is not None and not self.rto.backoff
+        if self._allowance.mode is not Mode.OPEN or self._board.sacked or not self._sack:
+            return False
+        return self._tail_probe is None and self.rto.srtt is not None and not self.rto.backoff
 
     def _set_tail_probe(self) -> None:
         wait = max(2 * self._srtt, MIN_PROBE_S)
@@ -392,12 +388,11 @@ class Sender:
         """Send something new, or the last segment again, so that the peer says what it has (RFC 8985 §7.3)."""
         self._base_time = now
         size, fin = self._new_size()
-        is_new = bool(size or fin)
-        piece = (
-            self._send_new(size, now, fin=fin) if is_new else self._resend(self._board.last, now)
-        )
-        self._out.append(piece)
-        self._tail_probe = self.nxt, not is_new
+        if size or fin:
+            self._out.append(self._send_new(size, now, fin=fin))
+        else:
+            self._out.append(self._resend(self._board.last, now))
+        self._tail_probe = self.nxt, not (size or fin)
 
     def _time_out(self, now: float) -> None:
         """The retransmission timer has run out (RFC 6298 §5.4 to 5.6, RFC 8985 §6.3)."""
@@ -417,13 +412,8 @@ class Sender:
 
     def _suspect_black_hole(self) -> None:
         """Large segments that get lost again and again may be too large for the path (RFC 4821 §7.7)."""
-        first = self._board.first
-        if self._timeouts < TIMEOUTS_OF_A_BLACK_HOLE:
-            return
-        for size in BASE_SEGMENTS:
-            if size < first.end - first.start - first.fin:
-                self.lower_mss(size)
-                return
+        if self._timeouts >= TIMEOUTS_OF_A_BLACK_HOLE and _text(self._board.first) > BASE_MSS:
+            self.lower_mss(BASE_MSS)
 
     def lower_mss(self, mss: int) -> None:
         """The path takes less than was thought: what is too large goes again, and is no loss (RFC 8201 §5.4)."""
