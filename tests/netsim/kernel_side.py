@@ -102,7 +102,13 @@ if __name__ == "__main__":
         name, value = setting.split("=")
         Path("/proc/sys/net/ipv4", name).write_text(value)
     descriptor = make_tun(int(sys.argv[2]))
-    for handler, port in ((echo, ECHO), (sink, SINK), (source, SOURCE), (reset, RESET), (slow, SLOW)):
+    for handler, port in (
+        (echo, ECHO),
+        (sink, SINK),
+        (source, SOURCE),
+        (reset, RESET),
+        (slow, SLOW),
+    ):
         serve(handler, port)
     serve_udp()
     socket.send_fds(CONTROL, [b"ready"], [descriptor])

@@ -168,7 +168,9 @@ class Transfer:
     def step(self) -> bool:
         """Write and read what is possible. Whether all is there."""
         if self._sent < len(self._data) and self._sender.outcome is None:
-            self._sent += self._sender.send_data(memoryview(self._data)[self._sent : self._sent + 65536])
+            self._sent += self._sender.send_data(
+                memoryview(self._data)[self._sent : self._sent + 65536]
+            )
             if self._sent == len(self._data):
                 self._sender.send_eof()
         while data := self._receiver.receive_data(1 << 20):

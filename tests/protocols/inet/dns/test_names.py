@@ -30,7 +30,20 @@ def test_names_of_hosts_become_labels(name, wire):
 
 @pytest.mark.parametrize(
     "name",
-    ["", ".", "a..b", ".a", "a b", "a/b", "bücher.example", "-a", "a-", "x" * 64, "a\0b", "1.2.3.4:80"],
+    [
+        "",
+        ".",
+        "a..b",
+        ".a",
+        "a b",
+        "a/b",
+        "bücher.example",
+        "-a",
+        "a-",
+        "x" * 64,
+        "a\0b",
+        "1.2.3.4:80",
+    ],
 )
 def test_what_is_no_host_name_is_not_asked_for(name):
     with pytest.raises(ValueError, match="cannot look up"):

@@ -56,7 +56,9 @@ def test_windows_are_scaled_by_both_or_not_at_all():
     assert (it.sack, it.scale, it.peer_scale, it.peer_mss) == (False, 0, 0, 1000)
 
 
-@pytest.mark.parametrize(("told", "taken"), [(None, 1220), (0, 1220), (1, 48), (47, 48), (9000, 1300)])
+@pytest.mark.parametrize(
+    ("told", "taken"), [(None, 1220), (0, 1220), (1, 48), (47, 48), (9000, 1300)]
+)
 def test_segments_are_neither_too_large_nor_absurdly_small(told, taken):
     it = handshake()
     it.agree(Options(mss=told), path_mss=1300)

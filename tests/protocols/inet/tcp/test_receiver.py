@@ -240,9 +240,7 @@ def test_what_nobody_reads_can_be_forgotten():
     assert it.blocks() == []
 
 
-segments = st.lists(
-    st.tuples(st.integers(0, 400), st.integers(0, 80), st.booleans()), max_size=60
-)
+segments = st.lists(st.tuples(st.integers(0, 400), st.integers(0, 80), st.booleans()), max_size=60)
 
 
 @given(segments, st.integers(0, 400), st.sampled_from([64, 300, 1000]))

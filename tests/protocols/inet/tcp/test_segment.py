@@ -124,7 +124,10 @@ REFUSED = {
     "a header beyond the end": (rebuilt(put(12, 0xF0)), Drop.MALFORMED),
     "no port of theirs": (rebuilt(lambda p: p.__setitem__(slice(0, 2), b"\0\0")), Drop.MALFORMED),
     "no port of ours": (rebuilt(lambda p: p.__setitem__(slice(2, 4), b"\0\0")), Drop.MALFORMED),
-    "an option beyond the end": (rebuilt(lambda p: (put(12, 0x60)(p), put(20, 9)(p))), Drop.MALFORMED),
+    "an option beyond the end": (
+        rebuilt(lambda p: (put(12, 0x60)(p), put(20, 9)(p))),
+        Drop.MALFORMED,
+    ),
 }
 
 
@@ -146,7 +149,10 @@ def test_flags_that_we_do_not_know_do_not_matter():
 def test_it_shows_flags_and_nothing_of_its_text():
     segment = Segment(1, 2, 3, 4, SYN | ACK, 5, Options(), b"secret")
     assert repr(segment) == "<Segment SYN+ACK of 6 bytes>"
-    assert repr(Segment(1, 2, 3, 4, FIN | RST | PSH, 5, Options(), b""))[9:] == "FIN+RST+PSH of 0 bytes>"
+    assert (
+        repr(Segment(1, 2, 3, 4, FIN | RST | PSH, 5, Options(), b""))[9:]
+        == "FIN+RST+PSH of 0 bytes>"
+    )
 
 
 @given(st.binary(max_size=100))

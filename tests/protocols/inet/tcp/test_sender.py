@@ -30,7 +30,11 @@ class Peer:
         return self.sender.pieces_to_send(self.now)
 
     def ack(
-        self, segments: float, *sacks: tuple[float, float], after: float = RTT, window: int | None = None
+        self,
+        segments: float,
+        *sacks: tuple[float, float],
+        after: float = RTT,
+        window: int | None = None,
     ) -> list[Piece]:
         """An ACK of so many segments from the beginning, later by `after`; what is sent upon it."""
         self.now += after
@@ -249,7 +253,8 @@ def test_a_peer_that_answers_probes_is_never_given_up():
 
 
 @pytest.mark.parametrize(
-    ("ack", "accepts"), [(START + 3000, True), (START + 3001, False), (START - 5000, True), (START - 5001, False)]
+    ("ack", "accepts"),
+    [(START + 3000, True), (START + 3001, False), (START - 5000, True), (START - 5001, False)],
 )
 def test_acks_of_what_was_not_sent_or_is_very_old_are_refused(ack, accepts):
     peer = Peer(window=5000)
@@ -267,7 +272,12 @@ def test_an_ack_that_is_no_news_is_known_as_such():
 def test_what_is_in_flight_is_known():
     peer = Peer()
     peer.write(2)
-    assert [peer.sender.covers(START + at) for at in (-1, 0, 1999, 2000)] == [False, True, True, False]
+    assert [peer.sender.covers(START + at) for at in (-1, 0, 1999, 2000)] == [
+        False,
+        True,
+        True,
+        False,
+    ]
 
 
 # ---------------------------------------------------------------- losses, with SACK
@@ -398,16 +408,24 @@ def test_three_duplicates_send_the_first_again():
     assert peer.sender.cubic.ssthresh == 7000
 
 
-def test_what_is_acknowledged_in_part_sends_the_next_gap():
+def test_each_duplicate_tells_that_a_segment_has_left_the_way():
     peer = Peer(sack=False)
     peer.write(30)
-    for _ in range(3):
-        peer.ack(0)
+    assert numbers(peer.ack(0) + peer.ack(0)) == [10, 11]  # RFC 3042
+    assert numbers(peer.ack(0)) == [0]
     sent: list[Piece] = []
     for _ in range(5):
         sent += peer.ack(0)
-    assert numbers(sent) == [10, 11, 12, 13, 14]  # each duplicate tells that one has left the way
-    assert 3 in numbers(peer.ack(3))
+    assert numbers(sent) == [12, 13, 14, 15]
+
+
+def test_what_is_acknowledged_in_part_sends_the_next_gap():
+    peer = Peer(sack=False)
+    peer.write(10)
+    for _ in range(8):
+        peer.ack(0)
+    assert numbers(peer.ack(3)) == [3]
+    assert numbers(peer.ack(4)) == [4]
     peer.ack(10)
     assert peer.sender.cubic.cwnd == 7000
 

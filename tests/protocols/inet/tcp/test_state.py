@@ -31,6 +31,6 @@ def test_what_is_over_leads_nowhere():
 
 
 def test_who_receives_has_not_seen_a_fin_and_who_sends_has_not_seen_its_acknowledgement():
-    assert state.RECEIVING == set(ON_FIN)
-    assert state.SENDING == {State.ESTABLISHED, State.CLOSE_WAIT} | set(ON_FIN_ACKED)
-    assert state.WRITING == {State.ESTABLISHED, State.CLOSE_WAIT} | state.SYNCHRONIZING
+    assert set(ON_FIN) == state.RECEIVING
+    assert {State.ESTABLISHED, State.CLOSE_WAIT} | set(ON_FIN_ACKED) == state.SENDING
+    assert {State.ESTABLISHED, State.CLOSE_WAIT} | state.SYNCHRONIZING == state.WRITING

@@ -346,9 +346,9 @@ class Connection:
         if length and not flags & (SYN | RST):
             if seq < self._receiver.nxt:
                 self._receiver.note_duplicate(seq, seq + length)
-            self._ack_due = True  # one for each at most, so it amplifies nothing
+            self._out.append(self._encode_ack())  # one for one, so it amplifies nothing
         elif not flags & RST:
-            self._challenge(now)
+            self._challenge(now, Drop.OUT_OF_WINDOW)
         raise Dropped(Drop.OUT_OF_WINDOW)
 
     def _receive_reset_or_syn(self, seq: int, flags: int, now: float) -> None:
@@ -359,13 +359,13 @@ class Connection:
             raise Dropped(Drop.UNEXPECTED)  # RFC 1337: it may be an old one
         self._end(Outcome.REFUSED if self.state is State.SYN_RECEIVED else Outcome.RESET)
 
-    def _challenge(self, now: float) -> None:
+    def _challenge(self, now: float, reason: Drop = Drop.UNEXPECTED) -> None:
         """Say where we are: an honest peer then knows what to send. Always raises `Dropped`."""
         if not self._challenges.allows(now):
             raise Dropped(Drop.RATE_LIMITED)
         self._challenged += 1
         self._ack_due = True
-        raise Dropped(Drop.UNEXPECTED)
+        raise Dropped(reason)
 
     def _receive_ack(self, segment: Segment, seq: int, ack: int, now: float) -> None:
         sender = self._sender
