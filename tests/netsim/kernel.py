@@ -1,4 +1,4 @@
-"""Our stack on one end of a TUN interface, the kernel's on the other, in real time; a bad link between them if wanted."""
+"""Our stack on one end of a TUN interface, the kernel's on the other; a bad link between them if wanted. Real time."""
 
 import contextlib
 import math

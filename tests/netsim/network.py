@@ -1,7 +1,7 @@
 """A bad network under virtual time: two stacks, a link each way, all randomness from a seed.
 
-Links delay, and lose, swap, copy, damage and swallow packets; they have a rate and a queue. Nothing waits and no clock is
-read: `Network.run` goes from one thing that happens to the next.
+Links delay, and lose, swap, copy, damage and swallow packets; they have a rate and a queue. Nothing waits and no clock
+is read: `Network.run` goes from one thing that happens to the next.
 """
 
 import hashlib
@@ -59,6 +59,7 @@ class Link:
         self._random = random.Random(seed)
         self._free_at = 0.0
         self._arrivals: list[tuple[float, int, bytes]] = []
+        self._number = 0
 
     def send(self, packet: bytes, now: float) -> None:
         """A packet enters it."""
@@ -87,11 +88,8 @@ class Link:
         return found
 
     def _push(self, packet: bytes, at: float) -> None:
-        heapq.heappush(self._arrivals, (at, self._random.getrandbits(0) or self._count(), packet))
-
-    def _count(self) -> int:
-        self._number = getattr(self, "_number", 0) + 1
-        return self._number
+        self._number += 1
+        heapq.heappush(self._arrivals, (at, self._number, packet))
 
     def _damage(self, packet: bytes) -> bytes:
         if self._random.random() >= self.conditions.corrupt:
@@ -124,7 +122,7 @@ class Network:
         """Go on until something is so; False if it is not after so many seconds, or nothing happens any more."""
         end = self.now + seconds
         while True:
-            self._flush()
+            self.flush()
             if until():
                 return True
             upcoming = min(self.there.next_arrival(), self.back.next_arrival(), *self._timers())
@@ -138,7 +136,8 @@ class Network:
         timers = (self.left.next_timer(), self.right.next_timer())
         return [math.inf if timer is None else timer for timer in timers]
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Let both sides send what they have."""
         for packet in self.left.packets_to_send(self.now):
             self.there.send(packet, self.now)
         for packet in self.right.packets_to_send(self.now):
@@ -176,7 +175,7 @@ class Transfer:
         while data := self._receiver.receive_data(1 << 20):
             self._digest.update(data)
             self.received += len(data)
-        self._network._flush()
+        self._network.flush()
         return data == b""
 
     @property

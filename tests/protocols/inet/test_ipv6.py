@@ -1,5 +1,6 @@
 """`mcpctld.protocols.inet.ipv6`: headers, and the way past extension headers."""
 
+import contextlib
 import struct
 
 import pytest
@@ -150,7 +151,5 @@ protocols = st.sampled_from([HOP_BY_HOP, ROUTING, FRAGMENT, DESTINATION_OPTIONS,
 @settings(deadline=None, derandomize=True, max_examples=400)
 def test_any_bytes_are_a_packet_or_are_dropped(noise, protocol, payload):
     for data in (noise, packet(protocol, payload)):
-        try:
+        with contextlib.suppress(Dropped):
             assert isinstance(parse(data), Packet)
-        except Dropped as dropped:
-            assert isinstance(dropped.reason, Drop)

@@ -1,4 +1,4 @@
-"""`mcpctld.protocols.inet.tcp.connection`: segment by segment, state by state; then two of them over a virtual network."""
+"""`mcpctld.protocols.inet.tcp.connection`: segment by segment, state by state; then in pairs."""
 
 import random
 from collections import deque

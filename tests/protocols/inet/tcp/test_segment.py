@@ -1,5 +1,7 @@
 """`mcpctld.protocols.inet.tcp.segment`: bytes of segments and options."""
 
+import contextlib
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -162,7 +164,5 @@ def test_any_bytes_are_a_segment_or_are_dropped(noise):
         payload[12 : 12 + len(noise)] = noise
         payload[16:18] = b"\0\0"
 
-    try:
+    with contextlib.suppress(Dropped):
         assert isinstance(parse_segment(rebuilt(change)), Segment)
-    except Dropped as dropped:
-        assert isinstance(dropped.reason, Drop)

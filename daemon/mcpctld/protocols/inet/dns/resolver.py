@@ -120,7 +120,8 @@ class Lookup:
             self.events.popleft()
             if self._socket is not None:
                 self._handle_datagrams(self._socket, now)
-            elif self._connection is not None:
+            else:
+                assert self._connection is not None
                 self._handle_connection(self._connection, now)
 
     def cancel(self) -> None:
