@@ -17,6 +17,8 @@ from netsim.network import Conditions, Link, entropy
 OURS = socket.inet_pton(socket.AF_INET6, "fdaa:0:18::2")
 THEIRS = socket.inet_pton(socket.AF_INET6, "fdaa:0:18::1")
 BATCH = 64
+MAX_WAIT_S = 0.1
+"""What is waited for may come another way than by packets."""
 SCRIPT = Path(__file__).with_name("kernel_side.py")
 
 
@@ -41,6 +43,7 @@ class Host:
         self.stack = Stack(OURS, mtu, entropy(time.monotonic_ns()))
         self._mtu = mtu
         self._tun = tun
+        self._said = b""
         self._links = None
         if conditions is not None:
             self._links = Link(conditions, 1), Link(conditions, 2)
@@ -48,6 +51,12 @@ class Host:
     def restart(self) -> None:
         """Forget all connections, as a process that was killed does."""
         self.stack = Stack(OURS, self._mtu, entropy(time.monotonic_ns()))
+
+    def control_said(self, word: bytes) -> bool:
+        """Whether the kernel's side has said this, an error of one of its servers."""
+        with contextlib.suppress(BlockingIOError):
+            self._said += self.control.recv(4096)
+        return word in self._said
 
     def pump(self, until: Callable[[], object], seconds: float = 30.0) -> None:
         """Carry packets until something is so."""
@@ -72,7 +81,7 @@ class Host:
 
     def _wait(self, end: float) -> None:
         timer = self.stack.next_timer()
-        at = min(end, math.inf if timer is None else timer)
+        at = min(end, time.monotonic() + MAX_WAIT_S, math.inf if timer is None else timer)
         for link in self._links or ():
             at = min(at, link.next_arrival())
         select.select([self._tun], [], [], max(0.0, at - time.monotonic()))
@@ -110,6 +119,7 @@ def kernel_peer(
         inherited.close()
         control.settimeout(20)
         _, [tun], _, _ = socket.recv_fds(control, 16, 1)
+        control.setblocking(False)
         try:
             yield Host(tun, control, mtu, conditions)
         finally:
