@@ -42,7 +42,7 @@ class Host:
         self.control = control
         self.stack = Stack(OURS, mtu, entropy(time.monotonic_ns()))
         self._mtu = mtu
-        self._tun = tun
+        self.tun = tun
         self._said = b""
         self._links = None
         if conditions is not None:
@@ -77,20 +77,20 @@ class Host:
 
     def _write(self, packet: bytes) -> None:
         with contextlib.suppress(BlockingIOError):
-            os.write(self._tun, packet)
+            os.write(self.tun, packet)
 
     def _wait(self, end: float) -> None:
         timer = self.stack.next_timer()
         at = min(end, time.monotonic() + MAX_WAIT_S, math.inf if timer is None else timer)
         for link in self._links or ():
             at = min(at, link.next_arrival())
-        select.select([self._tun], [], [], max(0.0, at - time.monotonic()))
+        select.select([self.tun], [], [], max(0.0, at - time.monotonic()))
 
     def _receive(self) -> None:
         now = time.monotonic()
         for _ in range(BATCH):
             try:
-                packet = os.read(self._tun, 65536)
+                packet = os.read(self.tun, 65536)
             except BlockingIOError:
                 break
             if self._links is None:

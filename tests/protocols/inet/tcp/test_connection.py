@@ -11,12 +11,7 @@ from mcpctld.protocols.inet.drops import Drop, Dropped
 from mcpctld.protocols.inet.events import Closed, Connected, Event, Readable, Writable
 from mcpctld.protocols.inet.ipv6 import parse
 from mcpctld.protocols.inet.path_mtu import PathMtus
-from mcpctld.protocols.inet.tcp.connection import (
-    FIN_WAIT_S,
-    MAX_CHALLENGES,
-    TWO_MSL_S,
-    Connection,
-)
+from mcpctld.protocols.inet.tcp.connection import Connection
 from mcpctld.protocols.inet.tcp.segment import (
     ACK,
     FIN,
@@ -30,7 +25,15 @@ from mcpctld.protocols.inet.tcp.segment import (
     encode_syn_options,
 )
 from mcpctld.protocols.inet.tcp.segment import parse as parse_segment
-from mcpctld.protocols.inet.tcp.state import WRITING, Outcome, Settings, State
+from mcpctld.protocols.inet.tcp.state import (
+    FIN_WAIT_S,
+    MAX_CHALLENGES,
+    TWO_MSL_S,
+    WRITING,
+    Outcome,
+    Settings,
+    State,
+)
 from netsim.network import Conditions, Network, Transfer
 
 OURS, THEIRS = bytes.fromhex("fdaa" + "00" * 13 + "02"), bytes.fromhex("fdaa" + "00" * 13 + "03")
@@ -568,6 +571,16 @@ class TestEstablished:
         assert wire.told() == [Writable]
         wire.give(ACK, ack=4001)
         assert wire.told() == []
+
+    def test_who_asked_for_room_hears_of_it(self):
+        wire = established(Settings(send_buffer=4000))
+        assert wire.it.has_room()
+        wire.it.send_data(bytes(4000))
+        assert not wire.it.has_room()
+        wire.sent()
+        wire.give(ACK, ack=4001)
+        assert wire.told() == [Writable]
+        assert wire.it.has_room()
 
     def test_what_is_lost_is_sent_again(self):
         wire = established()

@@ -31,7 +31,10 @@ from mcpctld.protocols.inet.tcp.segment import (
 from mcpctld.protocols.inet.tcp.sender import Piece, Sender
 from mcpctld.protocols.inet.tcp.sequence import MASK, unwrap
 from mcpctld.protocols.inet.tcp.state import (
+    CHALLENGES_PER_S,
+    FIN_WAIT_S,
     KEPT_ALIVE,
+    MAX_CHALLENGES,
     ON_FIN,
     ON_FIN_ACKED,
     ON_SEND_EOF,
@@ -39,6 +42,7 @@ from mcpctld.protocols.inet.tcp.state import (
     RECEIVING,
     SENDING,
     SYNCHRONIZING,
+    TWO_MSL_S,
     WRITING,
     ConnectionStatistics,
     Outcome,
@@ -48,13 +52,6 @@ from mcpctld.protocols.inet.tcp.state import (
 
 HEADERS = 60
 """Bytes of a packet that are not text: IPv6 and TCP, without options."""
-TWO_MSL_S = 60.0
-"""As in all systems of today; RFC 9293 §3.4.2 says four minutes."""
-FIN_WAIT_S = 60.0
-"""For the peer's FIN, once nobody reads any more."""
-CHALLENGES_PER_S = 2.0
-MAX_CHALLENGES = 10
-"""RFC 5961 §7: ten in five seconds."""
 
 
 class Connection:
@@ -145,6 +142,11 @@ class Connection:
         elif self.state is State.FIN_WAIT_2:
             self._move(State.FIN_WAIT_2)
 
+    def has_room(self) -> bool:
+        """Whether `send_data` would take anything; `Writable` follows if not."""
+        self._wants_room = not self._sender.room
+        return not self._wants_room
+
     def abort(self) -> None:
         """End it at once; the peer gets a reset."""
         if self.state in OVER:
@@ -172,7 +174,6 @@ class Connection:
             packets_received=self._received,
             packets_sent=self._sent,
             unread=self._receiver.buffered,
-            unsent_room=sender.room,
         )
 
     # ------------------------------------------------------------ packets
@@ -280,10 +281,7 @@ class Connection:
             raise Dropped(Drop.UNEXPECTED)
 
     def _refuse_ack(self, segment: Segment, now: float) -> None:
-        """An ACK of what we never sent: some earlier connection of these ports is still known there.
-
-        The reset frees the peer for our next SYN.
-        """
+        """An earlier connection of these ports is still known there; the reset frees it for our next SYN."""
         if not segment.flags & RST and self._challenges.allows(now):
             self._out.append(self.flow.encode(segment.ack, 0, RST, 0))
         raise Dropped(Drop.UNEXPECTED)
@@ -338,7 +336,7 @@ class Connection:
             self._receive_text(seq, text, now, fin=bool(flags & FIN))
 
     def _is_answer(self, flags: int) -> bool:
-        """Whether it is the SYN-ACK of one who opened when we did; its SYN is known already (§3.5)."""
+        """Whether it is the SYN-ACK of one who opened when we did (§3.5)."""
         return self.state is State.SYN_RECEIVED and flags & (SYN | RST) == SYN and flags & ACK != 0
 
     def _receive_unacceptable(self, seq: int, length: int, flags: int, now: float) -> None:

@@ -4,6 +4,14 @@ import enum
 
 import msgspec
 
+TWO_MSL_S = 60.0
+"""As in all systems of today; RFC 9293 §3.4.2 says four minutes."""
+FIN_WAIT_S = 60.0
+"""For the peer's FIN, once nobody reads any more."""
+CHALLENGES_PER_S = 2.0
+MAX_CHALLENGES = 10
+"""RFC 5961 §7: ten in five seconds."""
+
 
 class State(enum.Enum):
     """RFC 9293 §3.3.2."""
@@ -62,7 +70,6 @@ class ConnectionStatistics(msgspec.Struct, frozen=True):
     packets_received: int
     packets_sent: int
     unread: int
-    unsent_room: int
 
 
 SYNCHRONIZING = frozenset({State.SYN_SENT, State.SYN_RECEIVED})
