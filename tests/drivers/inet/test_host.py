@@ -104,6 +104,30 @@ async def test_a_cancelled_question_leaves_nothing(make_host, autojump_clock):
     assert host.stack.next_timer() is None
 
 
+async def test_when_the_tunnel_closes_whoever_waits_hears_of_it(nursery, autojump_clock):
+    host, heard = Host(Stack(LEFT, MTU, entropy(1)), Silence()), []
+
+    async def expect(attempt, *arguments) -> None:
+        with pytest.raises(Unreachable) as raised:
+            await attempt(*arguments)
+        heard.append(raised.value.message)
+
+    async with trio.open_nursery() as waiting:
+        with trio.move_on_after(0.5):
+            for attempt in (
+                (host.open_tcp_stream, PEER, 80),
+                (host.resolve, "app.internal", Kind.AAAA, [PEER]),
+                (host.ping, PEER),
+            ):
+                waiting.start_soon(expect, *attempt)
+            await host.run()
+    assert len(heard) == 3
+    assert all("the tunnel is closed" in message for message in heard)
+    for late in (host.open_tcp_stream(PEER, 80), host.ping(PEER)):
+        with pytest.raises(Unreachable, match="the tunnel is closed"):
+            await late
+
+
 async def test_a_name(make_host):
     answer = await make_host(answer_name).resolve("app.internal", Kind.AAAA, [PEER])
     assert (answer.records, answer.ttl) == ((RIGHT,), 5)

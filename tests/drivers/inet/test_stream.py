@@ -1,4 +1,4 @@
-"""`mcpctld.drivers.inet.stream`: a connection as a trio stream, between two hosts over a link in memory. Virtual time."""
+"""`mcpctld.drivers.inet.stream`: a connection as a trio stream, between two hosts, over a link in memory."""
 
 import contextlib
 import itertools
@@ -133,6 +133,14 @@ async def test_a_reset_breaks_it_and_says_why(pair):
         await two.receive_some()
     with pytest.raises(trio.BrokenResourceError, match="reset by the peer"):
         await two.send_all(b"x")
+
+
+async def test_closing_twice_is_harmless_and_the_end_is_not_to_be_said_after_it(pair):
+    one, _ = pair
+    await one.aclose()
+    await one.aclose()
+    with pytest.raises(trio.ClosedResourceError):
+        await one.send_eof()
 
 
 async def test_one_task_at_a_time(pair):

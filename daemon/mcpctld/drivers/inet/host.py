@@ -27,7 +27,8 @@ from mcpctld.protocols.inet.tcp.connection import Connection
 from mcpctld.protocols.inet.tcp.state import Outcome, Settings
 
 DEFAULT_SETTINGS = Settings()
-NOT_OPENED = (Outcome.REFUSED, Outcome.UNREACHABLE, Outcome.TIMED_OUT)
+CLOSED = "the tunnel is closed"
+NOT_OPENED = (Outcome.ABORTED, Outcome.REFUSED, Outcome.UNREACHABLE, Outcome.TIMED_OUT)
 """How an attempt ends that leads to no connection."""
 
 
@@ -50,12 +51,28 @@ class Host:
         self._streams: dict[Connection, TunnelStream] = {}
         self._waiting: dict[Lookup | Ping, trio.Event] = {}
         self._alarm = trio.CancelScope()
+        self._is_over = False
 
     async def run(self) -> None:
-        """Carry packets and keep the time, for ever; raises what `link.receive` raises."""
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._receive)
-            nursery.start_soon(self._keep_time)
+        """Carry packets and keep the time, for ever; raises what `link.receive` raises.
+
+        Then all connections are over, and whoever waits for something hears of it.
+        """
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._receive)
+                nursery.start_soon(self._keep_time)
+        finally:
+            self._stop()
+
+    def _stop(self) -> None:
+        self._is_over = True
+        for stream in list(self._streams.values()):
+            stream.connection.detail = CLOSED
+            stream.connection.abort()
+        for event in self._waiting.values():
+            event.set()
+        self.flush()
 
     async def _receive(self) -> None:
         while True:
@@ -124,6 +141,7 @@ class Host:
         return stream
 
     def _connect(self, address: IPv6Address, port: int, settings: Settings) -> Connection:
+        self._check(f"connect to [{address}]:{port}")
         try:
             return self.stack.connect(address.packed, port, trio.current_time(), settings)
         except (OutOfPorts, ValueError) as exc:
@@ -131,24 +149,31 @@ class Host:
 
     async def resolve(self, name: str, kind: Kind, servers: Sequence[IPv6Address]) -> Answer:
         """Ask the DNS. Raises `Unreachable` if no server has an answer, `ValueError` for what is no name."""
+        self._check(f"look up {name!r}")
         packed = [server.packed for server in servers]
         lookup = self.stack.resolve(name, kind, packed, trio.current_time())
         try:
             await self._wait(lookup)
+            failure = lookup.failure or f"cannot look up {name!r}: {CLOSED}"
         finally:
             lookup.cancel()
             self.flush()
         if lookup.answer is None:
-            raise Unreachable(lookup.failure)
+            raise Unreachable(failure)
         return lookup.answer
 
     async def ping(self, address: IPv6Address) -> float:
         """The round trip of an echo, in seconds. Raises `Unreachable` if it is refused; waits until it is answered."""
+        self._check(f"reach {address}")
         ping = self.stack.ping(address.packed, trio.current_time())
         await self._wait(ping)
         if ping.rtt is None:
-            raise Unreachable(f"cannot reach {address}: {ping.refused}")
+            raise Unreachable(f"cannot reach {address}: {ping.refused or CLOSED}")
         return ping.rtt
+
+    def _check(self, what: str) -> None:
+        if self._is_over:
+            raise Unreachable(f"cannot {what}: {CLOSED}")
 
     async def _wait(self, waited_for: Lookup | Ping) -> None:
         event = self._waiting[waited_for] = trio.Event()
