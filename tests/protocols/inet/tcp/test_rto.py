@@ -52,7 +52,14 @@ def test_it_doubles_each_time_up_to_a_minute():
     assert rto.timeout == MAX_S
 
 
-def test_only_a_sample_ends_the_backing_off():
+def test_what_arrives_at_a_later_attempt_may_end_the_backing_off():
+    rto = RetransmissionTimeout()
+    rto.back_off()
+    rto.forgive()
+    assert (rto.timeout, rto.backoff) == (1.0, 0)
+
+
+def test_a_sample_ends_the_backing_off():
     rto = RetransmissionTimeout()
     rto.sample(0.1)
     before = rto.timeout

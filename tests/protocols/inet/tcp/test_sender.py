@@ -557,6 +557,36 @@ def test_acks_that_are_no_news_do_not_put_it_off():
     assert peer.sender.deadline == deadline
 
 
+def test_what_waited_for_a_gap_to_be_filled_is_no_sample_of_the_round_trip():
+    peer = Peer()
+    peer.write(4)
+    peer.time_out()
+    peer.time_out()  # the first goes again; of the others no ACK has told
+    before = peer.sender.rto.srtt
+    peer.ack(4, after=5.0)
+    assert peer.sender.rto.srtt == before
+
+
+@pytest.mark.parametrize(
+    ("sack", "vain", "backoff"), [(True, False, 0), (True, True, 1), (False, False, 1)]
+)
+def test_it_stays_backed_off_only_if_it_may_be_too_short(sack, vain, backoff):
+    """As Karn's rule has it; but a peer that tells of duplicates has told of none, so the segment was lost."""
+    peer = Peer(sack=sack)
+    peer.write(3)
+    peer.ack(1)
+    if vain:
+        peer.ack(1, (0, 1))
+    while not peer.sender.rto.backoff:
+        peer.time_out()
+    peer.ack(2)
+    assert peer.sender.rto.backoff == backoff
+    peer.ack(3)
+    peer.write(1)
+    peer.ack(4)
+    assert peer.sender.rto.backoff == 0
+
+
 def test_after_it_the_window_doubles_until_all_is_repaired():
     peer = Peer()
     peer.write(10)

@@ -39,7 +39,7 @@ class RetransmissionTimeout:
     def sample(self, rtt: float) -> None:
         """A segment that was sent once has been acknowledged after this time (Karn's rule, §3).
 
-        Only that ends a backing off: what was sent twice does not tell how long the way is.
+        What was sent twice does not tell how long the way is.
         """
         self._backoff = 0
         if self.srtt is None:
@@ -53,6 +53,10 @@ class RetransmissionTimeout:
     def back_off(self) -> None:
         """It has run out (§5.5)."""
         self._backoff = min(self._backoff + 1, _MAX_BACKOFF)
+
+    def forgive(self) -> None:
+        """Something arrived, though not at the first attempt: the way is there, what was sent was lost."""
+        self._backoff = 0
 
     def lose_syn(self) -> None:
         """The SYN had to be sent again, so the first guess was too short (§5.7)."""

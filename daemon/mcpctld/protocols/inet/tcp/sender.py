@@ -70,6 +70,7 @@ class Sender:
         self._rack = Rack()
         self._tail_probe: tuple[int, bool] | None = None  # its end, and whether it was sent before
         self._duplicates = 0  # ACKs, from a peer without SACK
+        self._was_in_vain = False  # something was sent again for nothing since the last sample
         self._timeouts = 0
         self._window_probes = 0
         self._has_probed = False  # the byte at `nxt` has been sent, though not counted
@@ -186,19 +187,27 @@ class Sender:
         return self.una <= block[0] < block[1] <= self.nxt
 
     def _learn(self, arrived: list[Record], now: float) -> None:
-        """What arrivals tell of the round trip, and of the order on the way."""
-        latest = -math.inf
+        """What arrivals tell of the round trip, and of the order on the way.
+
+        What comes with something that was sent again may have waited for it over there, so it is no sample either.
+        """
+        latest, is_sample = 0.0, True
         for record in arrived:
             self._rack.receive(record, now)
-            if record.sends == 1 and record.sent_at > latest:
-                latest = record.sent_at
-        if latest > -math.inf:
+            latest = max(latest, record.sent_at)
+            is_sample &= record.sends == 1
+        if is_sample:
             self.rto.sample(now - latest)
+            self._was_in_vain = False
+        elif self._sack and not self._was_in_vain:
+            # Karn's rule keeps the timeout backed off, for it may be too short. But that DSACK would tell.
+            self.rto.forgive()
 
     def _receive_dsack(self, block: Block) -> None:
         """Something arrived twice (RFC 2883)."""
         if not self._sack or block[1] > self.nxt:
             return
+        self._was_in_vain = True
         self._rack.receive_dsack(self.una, self.nxt)
         self._allowance.receive_dsack()
 
