@@ -1,6 +1,7 @@
 """Our stack on one end of a TUN interface, the kernel's on the other; a bad link between them if wanted. Real time."""
 
 import contextlib
+import functools
 import math
 import os
 import select
@@ -22,6 +23,7 @@ MAX_WAIT_S = 0.1
 SCRIPT = Path(__file__).with_name("kernel_side.py")
 
 
+@functools.cache
 def unavailable() -> str:
     """Why there is no such thing here; empty if there is."""
     if sys.platform != "linux" or not os.access("/dev/net/tun", os.R_OK | os.W_OK):

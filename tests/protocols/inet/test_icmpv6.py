@@ -38,6 +38,11 @@ def test_an_echo_arrives_as_it_was_sent(is_reply, identifier, sequence, data):
     assert parse_message(parse(encode_echo(OURS, THEIRS, echo))) == echo
 
 
+def test_it_shows_nothing_of_its_data():
+    assert repr(ECHO) == "<Echo request 4660/22136 of 3 bytes>"
+    assert repr(Echo(True, 1, 2, b"secret")) == "<Echo reply 1/2 of 6 bytes>"
+
+
 def test_the_bytes_of_an_echo_request():
     packet = encode_echo(OURS, THEIRS, ECHO)
     assert packet[6] == ICMPV6

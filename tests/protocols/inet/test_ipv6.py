@@ -45,6 +45,10 @@ def test_the_bytes_of_a_header():
     assert packet(TCP, b"abc").hex() == "6000000000030640" + THEIRS.hex() + OURS.hex() + "616263"
 
 
+def test_it_shows_nothing_of_what_it_carries():
+    assert repr(parse(packet(TCP, b"secret"))) == "<Packet of protocol 6, 6 bytes>"
+
+
 def test_a_packet_without_extensions():
     read = parse(packet(UDP, TEXT))
     assert (read.source, read.destination) == (THEIRS, OURS)

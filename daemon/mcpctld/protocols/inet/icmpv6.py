@@ -47,6 +47,10 @@ class Echo(msgspec.Struct, frozen=True, gc=False):
     sequence: int
     data: bytes
 
+    def __repr__(self) -> str:
+        kind = "reply" if self.is_reply else "request"
+        return f"<Echo {kind} {self.identifier}/{self.sequence} of {len(self.data)} bytes>"
+
 
 class Error(msgspec.Struct, frozen=True, gc=False):
     """A router, or the other host, could not do something with a packet of ours.

@@ -38,6 +38,9 @@ class Packet(msgspec.Struct, gc=False):
     protocol: int
     payload: bytes
 
+    def __repr__(self) -> str:
+        return f"<Packet of protocol {self.protocol}, {len(self.payload)} bytes>"
+
     @property
     def source(self) -> bytes:
         """Its sender, 16 bytes."""

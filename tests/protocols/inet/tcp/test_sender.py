@@ -75,6 +75,10 @@ def test_text_is_cut_into_segments():
     assert peer.flush() == []
 
 
+def test_a_piece_shows_nothing_of_its_text():
+    assert repr(Piece(5, bytearray(b"secret"), fin=False, push=True)) == "<Piece 5 of 6 bytes>"
+
+
 def test_the_bytes_are_those_that_were_written():
     peer, data = Peer(), random.Random(1).randbytes(5000)
     peer.sender.write(data)

@@ -47,6 +47,9 @@ class Piece(NamedTuple):
     fin: bool
     push: bool
 
+    def __repr__(self) -> str:
+        return f"<Piece {self.seq} of {len(self.data)} bytes>"
+
 
 class Sender:
     """Takes bytes, gives out pieces until all are acknowledged. Numbers do not wrap."""
