@@ -1,0 +1,1 @@
+"""DNS, client side: names.py and message.py are the bytes, resolver.py asks."""
