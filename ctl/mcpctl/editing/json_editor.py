@@ -1,0 +1,354 @@
+"""JSON and JSONC: members are put in, changed and taken out by splicing text.
+
+The house rules: a new member comes last and looks like its siblings (indent, line ending, a trailing comma only where
+the object has one, on one line where the object is); a comma goes right behind the value before it, new text behind
+that line's comments. What is removed takes the comments on its own lines along; those above it stay.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mcpctl.editing.json_layout import (
+    Member,
+    Parsed,
+    comma_after,
+    comments_end,
+    parse,
+    skip_space,
+)
+from mcpctl.editing.problems import Uneditable
+from mcpctl.editing.splices import Splice, apply, indent_at, line_ending
+
+Path = tuple[str, ...]
+Render = Callable[[str], str]
+"""The text of a value whose first line is indented so far."""
+
+_FIRST_INDENT = re.compile(r"^([ \t]+)[^ \t\r\n]", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class _Style:
+    """How a document is written."""
+
+    eol: str
+    unit: str
+    inline: bool
+    space: str
+    """What stands behind a colon and a comma on one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Object:
+    """An object of a parsed text: its braces and members."""
+
+    parsed: Parsed
+    open: int
+    inside: list[Member]
+    close: int
+
+    def last(self, key: str) -> Member | None:
+        """The member that counts: of several with one key, the last."""
+        return next((member for member in reversed(self.inside) if member.key == key), None)
+
+
+def meaning(text: str) -> Any:
+    """What the text says; `{}` when it says nothing. Raises `Unreadable`."""
+    parsed = parse(text)
+    return {} if parsed.empty else parsed.value
+
+
+def text_of(text: str, path: Path) -> str | None:
+    """The value at `path` as it is written; None when there is none."""
+    found = _find(parse(text), path)
+    return None if found is None else text[found.value : found.end]
+
+
+def put(text: str, path: Path, value: object) -> str:
+    """Set the value at `path`; objects on the way are made."""
+    parsed = parse(text)
+    if _holds(parsed, path, value):
+        return text
+    style = _style_of(parsed)
+    return _put(parsed, path, _render(value, style), style)
+
+
+def put_text(text: str, path: Path, raw: str) -> str:
+    """Set the value at `path` to what is written in `raw`."""
+    parsed = parse(text)
+    return _put(parsed, path, lambda _: raw, _style_of(parsed))
+
+
+def merge(text: str, path: Path, fields: Mapping[str, object], drop: Iterable[str] = ()) -> str:
+    """Set some members of the object at `path`, take others out, leave the rest.
+
+    Where there is no object at `path`, one is made of `fields`.
+    """
+    parsed = parse(text)
+    found = _find(parsed, path)
+    if found is None or parsed.plain[found.value] != "{":
+        return put(text, path, dict(fields))
+    style = _style_of(parsed)
+    indent = indent_at(text, found.start)
+    piece = indent + text[found.value : found.end]
+    for key in drop:
+        piece = remove(piece, (key,))
+    for key, value in fields.items():
+        inner = parse(piece)
+        if not _holds(inner, (key,), value):
+            piece = _put(inner, (key,), _render(value, style), style)
+    return apply(text, [Splice(found.value, found.end, piece[len(indent) :])])
+
+
+def remove(text: str, path: Path) -> str:
+    """Take out what is at `path`, as often as it is there."""
+    while True:
+        found = _holder(parse(text), path[:-1])
+        if found is None or found.last(path[-1]) is None:
+            return text
+        text = _removed(found, path[-1])
+
+
+# ---------------------------------------------------------------- finding
+
+
+def _holder(parsed: Parsed, path: Path) -> _Object | None:
+    """The object at `path`."""
+    if parsed.empty:
+        return None
+    at = skip_space(parsed.plain, 0)
+    for key in (*path, None):
+        if parsed.plain[at] != "{":
+            return None
+        found = _Object(parsed, at, *parsed.members(at))
+        if key is None:
+            return found
+        member = found.last(key)
+        if member is None:
+            return None
+        at = member.value
+    raise AssertionError("unreachable")
+
+
+def _find(parsed: Parsed, path: Path) -> Member | None:
+    holder = _holder(parsed, path[:-1])
+    return holder.last(path[-1]) if holder else None
+
+
+def _holds(parsed: Parsed, path: Path, value: object) -> bool:
+    """Whether the value is there already, however it is written."""
+    found = _find(parsed, path)
+    return found is not None and bool(json.loads(parsed.plain[found.value : found.end]) == value)
+
+
+# ---------------------------------------------------------------- putting in
+
+
+def _put(parsed: Parsed, path: Path, render: Render, style: _Style) -> str:
+    if parsed.empty:
+        return _begun(parsed.text, _nested(path, render, style)(""), style)
+    text, plain = parsed.text, parsed.plain
+    at = skip_space(plain, 0)
+    for depth, key in enumerate(path):
+        if plain[at] != "{":
+            where = ".".join(path[:depth]) or "the whole"
+            raise Uneditable(f"{where} is {_kind(plain[at])}, where an object belongs")
+        found = _Object(parsed, at, *parsed.members(at))
+        member = found.last(key)
+        below = _nested(path[depth + 1 :], render, style)
+        if member is None:
+            return _inserted(found, key, below, style)
+        at = member.value
+        if depth == len(path) - 1 or plain.startswith("null", at):
+            value = below(indent_at(text, member.start))
+            return apply(text, [Splice(member.value, member.end, value)])
+    raise AssertionError("unreachable")
+
+
+def _inserted(found: _Object, key: str, render: Render, style: _Style) -> str:
+    """The text with a new last member."""
+    if not found.inside:
+        return _inserted_first(found, key, render, style)
+    text, last = found.parsed.text, found.inside[-1]
+    comma = comma_after(text, last.end)
+    splices = [] if comma is not None else [Splice(last.end, last.end, ",")]
+    after = last.end if comma is None else comma + 1
+    ending = "" if comma is None else ","
+    if not _is_spread(found):
+        member = style.space + _member(key, render, indent_at(text, last.start), style) + ending
+        return apply(text, _joined([*splices, Splice(after, after, member)]))
+    at = comments_end(text, after)
+    indent = _indent_of_members(found, style)
+    member = style.eol + indent + _member(key, render, indent, style) + ending
+    return apply(text, _joined([*splices, Splice(at, at, member)]))
+
+
+def _inserted_first(found: _Object, key: str, render: Render, style: _Style) -> str:
+    text, close = found.parsed.text, found.close
+    at = comments_end(text, found.open + 1)
+    base = indent_at(text, found.open)
+    if style.inline:
+        return apply(text, [Splice(at, at, _member(key, render, base, style))])
+    indent = base + style.unit
+    member = style.eol + indent + _member(key, render, indent, style)
+    if _has_line_end(text[at:close]):
+        return apply(text, [Splice(at, at, member)])
+    return apply(text, [Splice(at, close, member + style.eol + base)])
+
+
+def _joined(splices: list[Splice]) -> list[Splice]:
+    """Two insertions at one place, as one."""
+    if len(splices) == 2 and splices[0].start == splices[1].start:
+        return [Splice(splices[0].start, splices[0].end, splices[0].text + splices[1].text)]
+    return splices
+
+
+def _begun(text: str, value: str, style: _Style) -> str:
+    """A document that had no value yet: its comments stay in front."""
+    gap = style.eol if text.strip() and not text.endswith(("\n", "\r")) else ""
+    return text + gap + value + style.eol
+
+
+def _is_spread(found: _Object) -> bool:
+    """Whether the object's members stand on lines of their own."""
+    starts = [member.start for member in found.inside]
+    ends = [found.open + 1, *(member.end for member in found.inside)]
+    plain = found.parsed.plain
+    gaps = zip(ends, [*starts, found.close], strict=True)
+    return any(_has_line_end(plain[start:end]) for start, end in gaps)
+
+
+def _indent_of_members(found: _Object, style: _Style) -> str:
+    text, first = found.parsed.text, found.inside[0]
+    if _has_line_end(text[found.open : first.start]):
+        return indent_at(text, found.inside[-1].start)
+    return indent_at(text, found.open) + style.unit
+
+
+def _member(key: str, render: Render, indent: str, style: _Style) -> str:
+    return f"{json.dumps(key, ensure_ascii=False)}:{style.space}{render(indent)}"
+
+
+def _nested(path: Path, render: Render, style: _Style) -> Render:
+    """The value inside new objects, one for each key of `path`."""
+    if not path:
+        return render
+
+    def nested(indent: str) -> str:
+        if style.inline:
+            return "{" + _member(path[0], _nested(path[1:], render, style), indent, style) + "}"
+        deeper = indent + style.unit
+        member = _member(path[0], _nested(path[1:], render, style), deeper, style)
+        return "{" + style.eol + deeper + member + style.eol + indent + "}"
+
+    return nested
+
+
+def _render(value: object, style: _Style) -> Render:
+    return lambda indent: _written(value, indent, style)
+
+
+def _written(value: object, indent: str, style: _Style) -> str:
+    if style.inline:
+        return json.dumps(
+            value, ensure_ascii=False, separators=("," + style.space, ":" + style.space)
+        )
+    pretty = json.dumps(value, ensure_ascii=False, indent=style.unit)
+    return pretty.replace("\n", style.eol + indent)
+
+
+def _style_of(parsed: Parsed) -> _Style:
+    text = parsed.text
+    match = _FIRST_INDENT.search(text)
+    bare = text.strip()
+    inline = not parsed.empty and bare != "{}" and not _has_line_end(bare)
+    space = "" if inline and re.search(r'":[^ ]', bare) and '": ' not in bare else " "
+    unit = _unit(match[1]) if match else "  "
+    return _Style(line_ending(text), unit, inline, space)
+
+
+def _unit(indent: str) -> str:
+    return "\t" if indent.startswith("\t") else indent
+
+
+def _has_line_end(text: str) -> bool:
+    return "\n" in text or "\r" in text
+
+
+def _kind(first: str) -> str:
+    return {"[": "a list", '"': "a string"}.get(first, "a plain value")
+
+
+# ---------------------------------------------------------------- taking out
+
+
+def _removed(found: _Object, key: str) -> str:
+    text = found.parsed.text
+    index = max(i for i, member in enumerate(found.inside) if member.key == key)
+    member = found.inside[index]
+    comma = comma_after(text, member.end)
+    splices = _comma_cuts(found, index, comma)
+    start, end = _cut(found, index, comma)
+    splices = [cut for cut in splices if not start <= cut.start < end]
+    left = apply(text, [*splices, Splice(start, end)])
+    return _collapsed(left, found.open, len(found.inside) == 1)
+
+
+def _comma_cuts(found: _Object, index: int, comma: int | None) -> list[Splice]:
+    """The comma that goes too: its own, or, of a last member without one, that of the member before."""
+    if comma is None and index:
+        comma = comma_after(found.parsed.text, found.inside[index - 1].end)
+    return [] if comma is None else [Splice(comma, comma + 1)]
+
+
+def _cut(found: _Object, index: int, comma: int | None) -> tuple[int, int]:
+    """What goes with the member: its line and the comments behind it, or the space beside it."""
+    text, member = found.parsed.text, found.inside[index]
+    end = member.end
+    if comma is not None and not _has_line_end(text[end:comma]):
+        end = comma + 1
+    tail = comments_end(text, end)
+    ends_line = _ends_line(text, tail)
+    start = _back_over_space(text, member.start)
+    begins_line = start == 0 or text[start - 1] in "\r\n"
+    if begins_line and (ends_line or index == len(found.inside) - 1):
+        return _with_line_end(found, start, ends_line), tail if ends_line else end
+    if index == len(found.inside) - 1:
+        return (start if index else member.start), end
+    return member.start, _forward_over_space(text, end)
+
+
+def _with_line_end(found: _Object, start: int, ends_line: bool) -> int:
+    """`start`, or where the line before ends; not where a comment would swallow what follows."""
+    text, plain = found.parsed.text, found.parsed.plain
+    back = start - 1 if start else 0
+    if back and text[back] == "\n" and text[back - 1] == "\r":
+        back -= 1
+    if not ends_line and back and text[back - 1] != plain[back - 1]:
+        return start
+    return back
+
+
+def _collapsed(text: str, opens: int, emptied: bool) -> str:
+    """`{}` for an object that holds nothing any more, not even a comment."""
+    match = re.compile(r"\{[ \t\r\n]+\}").match(text, opens) if emptied else None
+    return apply(text, [Splice(opens, match.end(), "{}")]) if match else text
+
+
+def _ends_line(text: str, at: int) -> bool:
+    at = _forward_over_space(text, at)
+    return at == len(text) or text[at] in "\r\n"
+
+
+def _forward_over_space(text: str, at: int) -> int:
+    while at < len(text) and text[at] in " \t":
+        at += 1
+    return at
+
+
+def _back_over_space(text: str, at: int) -> int:
+    while at and text[at - 1] in " \t":
+        at -= 1
+    return at
