@@ -16,6 +16,7 @@ MODULES = {
     "add": "servers",
     "remove": "servers",
     "list": "servers",
+    "clients": "clients",
     "secret": "secret",
     "status": "status",
     "sessions": "sessions",

@@ -1,15 +1,20 @@
 """`mcpctld`: the resident agent. It takes no orders on its command line but how to log."""
 
 import sys
+from collections.abc import Callable
 
 from mcpctl import wire
-from mcpctld.errors import McpctlError
+from mcpctld.errors import McpctlError, UserError
 
 USAGE = """\
 usage: mcpctld [--version] [--help]
+       mcpctld --read-secret SERVER KEY
 
 The resident agent of mcpctl, in the foreground. Started by `mcpctl attach` when needed, by `mcpctl daemon start`,
 or by systemd or launchd after `mcpctl daemon install`. SIGTERM stops it when the calls in flight are done.
+
+  --read-secret SERVER KEY   print one secret, never to a terminal: how `mcpctl release` gives a token back to the
+                             file that it came from; the daemon itself never gives one out
 """
 
 
@@ -26,16 +31,35 @@ def run_with(arguments: list[str]) -> int:
     if "--version" in arguments:
         print(f"mcpctld {wire.VERSION}")  # noqa: T201
         return 0
+    if arguments[:1] == ["--read-secret"]:
+        return _guarded(lambda: _read_secret(arguments[1:]))
     if unknown := [word for word in arguments if word != "--started-by-stub"]:
         print(f"mcpctld: unknown argument {unknown[0]}; see mcpctld --help", file=sys.stderr)  # noqa: T201
         return wire.exit_code("bad-request")
     from mcpctld.run import run
 
+    return _guarded(lambda: run(foreground="--started-by-stub" not in arguments))
+
+
+def _guarded(work: Callable[[], int]) -> int:
+    """Do it: its exit code, or that of its error."""
     try:
-        return run(foreground="--started-by-stub" not in arguments)
+        return work()
     except McpctlError as exc:
         print(f"mcpctld: {exc}", file=sys.stderr)  # noqa: T201
         return wire.exit_code(exc.kind)
+
+
+def _read_secret(words: list[str]) -> int:
+    """Print a secret as the user's own process, to another one of theirs."""
+    from mcpctld.config.reveal import reveal
+
+    if len(words) != 2:
+        raise UserError("--read-secret takes a server and a key")
+    if sys.stdout.isatty():
+        raise UserError("a secret is not shown on a terminal")
+    sys.stdout.write(reveal(*words))
+    return 0
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ import functools
 import importlib
 import pkgutil
 
-from mcpctl.clients._client import Client, Machine, Place
-from mcpctl.clients._entries import Launch, attached_to, our_words, read_entry
+from mcpctl.clients._client import Client, Machine, Place, in_project
+from mcpctl.clients._entries import OWN_FIELDS, Launch, attached_to, our_words, read_entry
 from mcpctl.clients._survey import Entry, Found, examine, is_installed, survey
 from mcpctl.errors import CtlError
 
@@ -42,11 +42,13 @@ __all__ = [
     "Found",
     "Launch",
     "Machine",
+    "OWN_FIELDS",
     "Place",
     "attached_to",
     "client_named",
     "clients",
     "examine",
+    "in_project",
     "is_installed",
     "our_words",
     "read_entry",

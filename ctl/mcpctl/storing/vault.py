@@ -1,0 +1,41 @@
+"""Where a text is kept that may hold secrets of others: with our own secrets, never in a file of its own.
+
+It goes in through the daemon, whose API never gives a secret out again: that can be reached by programs that may not
+have it. So it is read by a process of the user's own, `mcpctld --read-secret`, as the daemon itself would read it.
+"""
+
+import subprocess
+
+from mcpctl.client import Client
+from mcpctl.daemon_process import program, running_client
+from mcpctl.errors import CtlError
+
+SERVER = "clients-undo"
+"""Whose secrets these are, beside those of servers."""
+
+READ_BOUND_S = 90.0
+"""The keyring may ask its owner for a password."""
+
+
+def keep(key: str, text: str) -> None:
+    """Keep `text`, at most 64 KiB of it."""
+    running_client().set_secret(SERVER, key, text)
+
+
+def read(key: str) -> str:
+    """A text that was kept. Raises `not-found` when it is gone."""
+    words = [*program(), "--read-secret", SERVER, key]
+    try:
+        done = subprocess.run(words, capture_output=True, timeout=READ_BOUND_S, check=False)  # noqa: S603
+    except (OSError, subprocess.TimeoutExpired) as exc:
+        raise CtlError("unreachable", f"cannot read what was kept for undoing: {exc}") from exc
+    if done.returncode:
+        why = done.stderr.decode(errors="replace").strip().removeprefix("mcpctld: ")
+        raise CtlError("not-found", f"cannot read what was kept for undoing: {why}")
+    return done.stdout.decode()
+
+
+def forget(key: str) -> None:
+    """Forget a text; nothing happens when there is none."""
+    client: Client = running_client()
+    client.delete_secret(SERVER, key)
