@@ -17,6 +17,8 @@ MODULES = {
     "remove": "servers",
     "list": "servers",
     "clients": "clients",
+    "adopt": "adopt",
+    "release": "adopt",
     "secret": "secret",
     "status": "status",
     "sessions": "sessions",

@@ -10,7 +10,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mcpctl import output
-from mcpctl.clients import OWN_FIELDS, Client, Place, attached_to, our_words, read_entry
+from mcpctl.clients import (
+    OWN_FIELDS,
+    Client,
+    Place,
+    attached_to,
+    our_words,
+    read_entry,
+    sections,
+)
 from mcpctl.editing import document
 from mcpctl.errors import CtlError, UsageError
 from mcpctl.server_draft import SECRET_LOOKING
@@ -63,11 +71,20 @@ class EntryEdit:
 
 
 def adding(
-    client: Client, place: Place, server: str, *, name: str | None = None, overwrites: bool = False
+    client: Client,
+    place: Place,
+    server: str,
+    *,
+    name: str | None = None,
+    overwrites: bool = False,
+    known: bool = False,
 ) -> EntryEdit:
-    """The edit that makes `client` attach to `server`. Raises `UsageError` for a name that it cannot use."""
+    """The edit that makes `client` attach to `server`.
+
+    Raises `UsageError` for a name that it cannot use; one that is `known` to be there is its owner's affair.
+    """
     called = name or server
-    if not re.fullmatch(client.name_pattern, called):
+    if not known and not re.fullmatch(client.name_pattern, called):
         rule = f": {client.name_rule}" if client.name_rule else ""
         raise UsageError(f"{client.title} cannot have a server called {called!r}{rule}")
     words = our_words(server, for_project=place.scope == "project")
@@ -98,9 +115,9 @@ def planned(edit: EntryEdit) -> Change:
     return plan_change(edit.place.path, edit.apply)
 
 
-def show(change: Change, place: Place) -> None:
-    """Print a change as a unified diff, without what may be secret."""
-    text = "".join(_diff(change, place))
+def show(change: Change, *places: Place) -> None:
+    """Print a change as a unified diff, without what may be secret in the file's places."""
+    text = "".join(_diff(change, places))
     if text:
         output.text_out(text.rstrip("\n"))
 
@@ -144,9 +161,11 @@ def _tell(edit: EntryEdit) -> None:
     print(f"{words[edit.verb]} {where}: {edit.name}; {edit.client.reload}")
 
 
-def _diff(change: Change, place: Place) -> list[str]:
+def _diff(change: Change, places: Sequence[Place]) -> list[str]:
     before, after = change.before or b"", change.after
-    secrets = hidden_in(before, place) | hidden_in(after, place)
+    secrets = {
+        text for place in places for text in hidden_in(before, place) | hidden_in(after, place)
+    }
     old, new = (
         masked(side.decode(errors="replace"), secrets).splitlines(keepends=True)
         for side in (before, after)
@@ -165,7 +184,8 @@ def hidden_in(data: bytes, place: Place) -> set[str]:
     except CtlError:
         return set()
     found: set[str] = set()
-    for entry in document.entries(value, place.section).values():
+    known = [document.entries(value, section) for section in sections(value, place.section)]
+    for entry in (entry for entries in known for entry in entries.values()):
         launch = read_entry(entry)
         if launch is not None:
             found |= {

@@ -10,7 +10,7 @@ import pkgutil
 
 from mcpctl.clients._client import Client, Machine, Place, in_project
 from mcpctl.clients._entries import OWN_FIELDS, Launch, attached_to, our_words, read_entry
-from mcpctl.clients._survey import Entry, Found, examine, is_installed, survey
+from mcpctl.clients._survey import Entry, Found, examine, is_installed, sections, survey
 from mcpctl.errors import CtlError
 
 
@@ -52,5 +52,6 @@ __all__ = [
     "is_installed",
     "our_words",
     "read_entry",
+    "sections",
     "survey",
 ]

@@ -55,6 +55,7 @@ class Place:
     """A part of a file in which entries stand: an absolute path, or one below a project's folder.
 
     `why_not`: why nothing is added there; what is found there is shown, taken out and moved all the same.
+    `unread`: the client never reads it, so that what is adopted there goes to its right place.
     """
 
     path: str
@@ -62,6 +63,7 @@ class Place:
     kind: Format = "json"
     scope: Scope = "user"
     why_not: str = ""
+    unread: bool = False
 
 
 Write = Callable[[str, list[str]], dict[str, object]]

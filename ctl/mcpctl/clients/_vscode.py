@@ -14,7 +14,7 @@ def make(name: str, title: str, folder: str, remote: str, flag: str | None = Non
         return (
             Place(f"{user}/mcp.json", ("servers",)),
             Place(f"{user}/settings.json", ("mcp", "servers"), why_not=moved),
-            Place(f"{user}/settings.json", ("mcp",), why_not=short),
+            Place(f"{user}/settings.json", ("mcp",), why_not=short, unread=True),
             Place(
                 machine.at_home(f"{remote}/data/User/mcp.json"),
                 ("servers",),

@@ -9,6 +9,7 @@ def _places(machine: Machine) -> tuple[Place, ...]:
         Place(
             machine.app_support("Cursor/config.json"),
             why_not="flyctl writes it, Cursor never reads it",
+            unread=True,
         ),
     )
 

@@ -11,7 +11,11 @@ def _places(machine: Machine) -> tuple[Place, ...]:
             ("servers",),
             why_not="mcpServers is its usual key",
         ),
-        Place(machine.app_support("nvim/init.json"), why_not="flyctl writes it, nothing reads it"),
+        Place(
+            machine.app_support("nvim/init.json"),
+            why_not="flyctl writes it, nothing reads it",
+            unread=True,
+        ),
     )
 
 

@@ -12,6 +12,7 @@ def _places(machine: Machine) -> tuple[Place, ...]:
         Place(
             machine.at_home(".codeium/windsurf/config.json"),
             why_not="flyctl writes it, Windsurf never reads it",
+            unread=True,
         ),
     )
 

@@ -8,7 +8,7 @@ that line's comments. What is removed takes the comments on its own lines along;
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mcpctl.editing.json_layout import (
@@ -23,8 +23,8 @@ from mcpctl.editing.problems import Uneditable
 from mcpctl.editing.splices import Splice, apply, indent_at, line_ending
 
 Path = tuple[str, ...]
-Render = Callable[[str], str]
-"""The text of a value whose first line is indented so far."""
+Render = Callable[[str, "_Style"], str]
+"""The text of a value whose first line is indented so far, in a style."""
 
 _FIRST_INDENT = re.compile(r"^([ \t]+)[^ \t\r\n]", re.MULTILINE)
 
@@ -72,13 +72,13 @@ def put(text: str, path: Path, value: object) -> str:
     if _holds(parsed, path, value):
         return text
     style = _style_of(parsed)
-    return _put(parsed, path, _render(value, style), style)
+    return _put(parsed, path, _render(value), style)
 
 
 def put_text(text: str, path: Path, raw: str) -> str:
     """Set the value at `path` to what is written in `raw`."""
     parsed = parse(text)
-    return _put(parsed, path, lambda _: raw, _style_of(parsed))
+    return _put(parsed, path, lambda *_: raw, _style_of(parsed))
 
 
 def merge(text: str, path: Path, fields: Mapping[str, object], drop: Iterable[str] = ()) -> str:
@@ -98,7 +98,7 @@ def merge(text: str, path: Path, fields: Mapping[str, object], drop: Iterable[st
     for key, value in fields.items():
         inner = parse(piece)
         if not _holds(inner, (key,), value):
-            piece = _put(inner, (key,), _render(value, style), style)
+            piece = _put(inner, (key,), _render(value), style)
     return apply(text, [Splice(found.value, found.end, piece[len(indent) :])])
 
 
@@ -148,7 +148,7 @@ def _holds(parsed: Parsed, path: Path, value: object) -> bool:
 
 def _put(parsed: Parsed, path: Path, render: Render, style: _Style) -> str:
     if parsed.empty:
-        return _begun(parsed.text, _nested(path, render, style)(""), style)
+        return _begun(parsed.text, _nested(path, render)("", style), style)
     text, plain = parsed.text, parsed.plain
     at = skip_space(plain, 0)
     for depth, key in enumerate(path):
@@ -157,12 +157,13 @@ def _put(parsed: Parsed, path: Path, render: Render, style: _Style) -> str:
             raise Uneditable(f"{where} is {_kind(plain[at])}, where an object belongs")
         found = _Object(parsed, at, *parsed.members(at))
         member = found.last(key)
-        below = _nested(path[depth + 1 :], render, style)
+        below = _nested(path[depth + 1 :], render)
         if member is None:
             return _inserted(found, key, below, style)
         at = member.value
         if depth == len(path) - 1 or plain.startswith("null", at):
-            value = below(indent_at(text, member.start))
+            look = style if _is_spread(found) else replace(style, inline=True)
+            value = below(indent_at(text, member.start), look)
             return apply(text, [Splice(member.value, member.end, value)])
     raise AssertionError("unreachable")
 
@@ -176,10 +177,12 @@ def _inserted(found: _Object, key: str, render: Render, style: _Style) -> str:
     splices = [] if comma is not None else [Splice(last.end, last.end, ",")]
     after = last.end if comma is None else comma + 1
     ending = "" if comma is None else ","
-    if not _is_spread(found):
-        member = style.space + _member(key, render, indent_at(text, last.start), style) + ending
-        return apply(text, _joined([*splices, Splice(after, after, member)]))
     at = comments_end(text, after)
+    if not _is_spread(found):
+        style = replace(style, inline=True)
+        member = style.space + _member(key, render, indent_at(text, last.start), style) + ending
+        gap = "" if splices == [] else ","
+        return apply(text, [Splice(at, at, gap + member)])
     indent = _indent_of_members(found, style)
     member = style.eol + indent + _member(key, render, indent, style) + ending
     return apply(text, _joined([*splices, Splice(at, at, member)]))
@@ -228,26 +231,27 @@ def _indent_of_members(found: _Object, style: _Style) -> str:
 
 
 def _member(key: str, render: Render, indent: str, style: _Style) -> str:
-    return f"{json.dumps(key, ensure_ascii=False)}:{style.space}{render(indent)}"
+    return f"{json.dumps(key, ensure_ascii=False)}:{style.space}{render(indent, style)}"
 
 
-def _nested(path: Path, render: Render, style: _Style) -> Render:
+def _nested(path: Path, render: Render) -> Render:
     """The value inside new objects, one for each key of `path`."""
     if not path:
         return render
 
-    def nested(indent: str) -> str:
+    def nested(indent: str, style: _Style) -> str:
+        inner = _nested(path[1:], render)
         if style.inline:
-            return "{" + _member(path[0], _nested(path[1:], render, style), indent, style) + "}"
+            return "{" + _member(path[0], inner, indent, style) + "}"
         deeper = indent + style.unit
-        member = _member(path[0], _nested(path[1:], render, style), deeper, style)
+        member = _member(path[0], inner, deeper, style)
         return "{" + style.eol + deeper + member + style.eol + indent + "}"
 
     return nested
 
 
-def _render(value: object, style: _Style) -> Render:
-    return lambda indent: _written(value, indent, style)
+def _render(value: object) -> Render:
+    return lambda indent, style: _written(value, indent, style)
 
 
 def _written(value: object, indent: str, style: _Style) -> str:
