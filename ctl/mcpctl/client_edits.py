@@ -15,6 +15,7 @@ from mcpctl.clients import (
     Client,
     Place,
     attached_to,
+    is_running,
     our_words,
     read_entry,
     sections,
@@ -159,6 +160,11 @@ def _tell(edit: EntryEdit) -> None:
     words = {"add": "added to", "remove": "removed from", "adopt": "adopted in"}
     where = f"{edit.client.title} ({edit.place.path})"
     print(f"{words[edit.verb]} {where}: {edit.name}; {edit.client.reload}")
+    if edit.client.wipes and is_running(edit.client):
+        output.note(
+            f"{edit.client.title} is running, and may write its file back as it remembers it: "
+            "end it, and look with 'mcpctl clients' whether the entry is still there"
+        )
 
 
 def _diff(change: Change, places: Sequence[Place]) -> list[str]:

@@ -91,6 +91,7 @@ def holding(home: Home, *tokens: str) -> set[str]:
     return found - {"s/secrets.json", "project/.mcp.json"}
 
 
+@pytest.mark.slow
 async def test_everything_is_adopted_works_and_goes_back_as_it_was(
     home: Home, upstream: Upstream, lived_in: dict[str, str]
 ) -> None:
@@ -125,6 +126,7 @@ async def test_everything_is_adopted_works_and_goes_back_as_it_was(
     assert TOKENS["fly"] not in (home.state_dir / "secrets.json").read_text()
 
 
+@pytest.mark.slow
 async def test_one_of_two_is_released_though_its_file_has_changed_since(
     home: Home, upstream: Upstream
 ) -> None:

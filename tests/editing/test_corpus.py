@@ -8,10 +8,13 @@ import pytest
 import yaml
 
 from fixtures.client_files import SAMPLES
-from mcpctl.clients import client_named, our_words, read_entry
-from mcpctl.clients._entries import OWN_FIELDS
+from mcpctl import client_edits
+from mcpctl.clients import OWN_FIELDS, Place, client_named, our_words, read_entry
 from mcpctl.editing import document
 from mcpctl.editing.splices import difference
+from mcpctl.storing import journal
+from mcpctl.storing.changing import Change
+from mcpctl.storing.undoing import taken_back
 
 EVERY = pytest.mark.parametrize(
     "sample", SAMPLES, ids=lambda sample: f"{sample.client}: {sample.name}"
@@ -112,3 +115,41 @@ def test_an_entry_that_is_taken_out_leaves_the_others(sample):
     wanted = with_entry(parsed(sample.data, sample.kind), path, None)
     assert document._without(found, path) == document._without(wanted, path)
     assert document.text_of(after, sample.kind, path) is None
+
+
+def adopted(sample):
+    """The file with its entry adopted, and what is recorded of that."""
+    client = client_named(sample.client)
+    place = Place("/file", sample.section, sample.kind)
+    edit = client_edits.adding(
+        client, place, "notes", name=sample.entry, overwrites=True, known=True
+    )
+    after = edit.apply(sample.data)
+    change = Change("/file", sample.data, after)
+    record = journal.Record(
+        "adopt", client.name, "/file", sample.kind, list(edit.path), "notes",
+        journal.digest(sample.data), journal.digest(after),
+    )  # fmt: skip
+    return after, record, journal.make_detail(sample.kind, edit.path, change)
+
+
+@WITH_ENTRY
+def test_an_adopted_entry_is_released_byte_for_byte(sample):
+    after, record, detail = adopted(sample)
+    assert after != sample.data
+    assert taken_back(after, record, detail) == sample.data
+    assert taken_back(sample.data, record, detail) == sample.data
+
+
+@WITH_ENTRY
+def test_an_adopted_entry_is_released_from_a_file_that_was_written_since(sample):
+    after, record, detail = adopted(sample)
+    path = (*sample.section, "another")
+    written = document.merge(after, sample.kind, path, {"command": "theirs"})
+    released = taken_back(written, record, detail)
+    entry = (*sample.section, sample.entry)
+    assert document.text_of(released, sample.kind, entry).rstrip() == (
+        document.text_of(sample.data, sample.kind, entry).rstrip()
+    )
+    assert document.text_of(released, sample.kind, path) is not None
+    assert document.remove(released, sample.kind, path) == sample.data

@@ -81,6 +81,7 @@ def test_entries_are_read_from_maps_and_from_lists():
     assert document.entries({"a": 1}, ("a", "b")) == document.entries([], ("a",)) == {}
 
 
+@pytest.mark.slow
 def test_ten_megabytes_are_edited_without_being_written_anew():
     history = [{"display": f"line {n} \\u00e9", "pasted": {}} for n in range(1000)]
     projects = {f"/home/me/p{n}": {"history": history, "cost": 0.125} for n in range(180)}

@@ -209,13 +209,18 @@ def check_removal(document):
     assert [c.rstrip() for c in comments(after)] == [c for c in document.comments if c not in lost]
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=150, deadline=None, derandomize=True)
 @given(SEEDS)
 def test_random_documents_keep_every_byte_and_comment(seed):
     document = Writer(seed).document()
-    after = check(document)
-    assert json5.loads(after) == json.loads(parse(after).plain)
+    check(document)
     check_removal(Writer(seed).document(target="new"))
+
+
+def test_another_parser_reads_the_same_in_edited_documents():
+    for seed in range(40):
+        after = check(Writer(seed).document())
+        assert json5.loads(after) == json.loads(parse(after).plain)
 
 
 @pytest.mark.slow
@@ -228,7 +233,7 @@ def test_twenty_thousand_random_documents_keep_every_byte_and_comment(seed):
         check_removal(Writer(seed).document(target="new"))
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=150, deadline=None, derandomize=True)
 @given(SEEDS)
 def test_a_broken_document_is_refused_or_edited_right(seed):
     text = jsonc.broken(Writer(seed).document().text, seed)

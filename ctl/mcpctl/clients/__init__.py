@@ -8,9 +8,10 @@ import functools
 import importlib
 import pkgutil
 
+from mcpctl.clients._changes import Judgement, Known, Sight, judge
 from mcpctl.clients._client import Client, Machine, Place, in_project
 from mcpctl.clients._entries import OWN_FIELDS, Launch, attached_to, our_words, read_entry
-from mcpctl.clients._survey import Entry, Found, examine, is_installed, sections, survey
+from mcpctl.clients._survey import Entry, Found, examine, is_installed, is_running, sections, survey
 from mcpctl.errors import CtlError
 
 
@@ -40,16 +41,21 @@ __all__ = [
     "Client",
     "Entry",
     "Found",
+    "Judgement",
+    "Known",
     "Launch",
     "Machine",
     "OWN_FIELDS",
     "Place",
+    "Sight",
     "attached_to",
     "client_named",
     "clients",
     "examine",
     "in_project",
     "is_installed",
+    "is_running",
+    "judge",
     "our_words",
     "read_entry",
     "sections",

@@ -33,10 +33,8 @@ class Machine:
 
     def config(self, path: str) -> str:
         """`path` below `$XDG_CONFIG_HOME`, else `~/.config`; macOS has no such variable."""
-        base = self.environ.get("XDG_CONFIG_HOME") if self.system != "darwin" else None
-        return (
-            f"{base}/{path}" if base and base.startswith("/") else self.at_home(f".config/{path}")
-        )
+        base = self.variable("XDG_CONFIG_HOME") if self.system != "darwin" else None
+        return f"{base}/{path}" if base else self.at_home(f".config/{path}")
 
     def app_support(self, path: str) -> str:
         """`path` where applications keep their data: `~/Library/Application Support`, elsewhere as `config`."""
@@ -44,10 +42,14 @@ class Machine:
             return self.at_home(f"Library/Application Support/{path}")
         return self.config(path)
 
+    def variable(self, name: str) -> str | None:
+        """The absolute path that a variable names; None when it names none."""
+        value = self.environ.get(name, "")
+        return value.rstrip("/") if value.startswith("/") else None
+
     def folder(self, variable: str, default: str) -> str:
         """The folder that a variable names, else `default` below the home."""
-        value = self.environ.get(variable, "")
-        return value.rstrip("/") if value.startswith("/") else self.at_home(default)
+        return self.variable(variable) or self.at_home(default)
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,11 @@ def is_installed(client: Client, machine: Machine) -> bool:
     return marks or any(shutil.which(program) for program in client.processes)
 
 
+def is_running(client: Client) -> bool:
+    """Whether a program of the client runs; by name, so another one's may be taken for it."""
+    return any(name in client.processes for name in _process_names())
+
+
 def survey(chosen: Iterable[Client], machine: Machine, project: str | None = None) -> list[Found]:
     """Look at every place of the clients; with `project`, at those of the project in that folder too."""
     seen: dict[str, bytes | CtlError | None] = {}
@@ -63,6 +68,20 @@ def survey(chosen: Iterable[Client], machine: Machine, project: str | None = Non
 def examine(client: Client, place: Place) -> Found:
     """Look at one place."""
     return _found(client, place, {})
+
+
+def _process_names() -> Iterator[str]:
+    """The names of all processes (Linux; elsewhere none is known without asking another program)."""
+    try:
+        numbers = [name for name in os.listdir("/proc") if name.isdigit()]
+    except OSError:
+        return
+    for number in numbers:
+        try:
+            with open(f"/proc/{number}/comm", encoding="utf-8", errors="replace") as file:
+                yield file.read().rstrip("\n")
+        except OSError:  # it has ended
+            continue
 
 
 def _places(client: Client, machine: Machine, project: str | None) -> Iterator[Place]:

@@ -7,7 +7,7 @@ def make(name: str, title: str, folder: str, remote: str, flag: str | None = Non
     """The client whose user data is in `folder`, and on a remote machine in `~/REMOTE`."""
 
     def places(machine: Machine) -> tuple[Place, ...]:
-        portable = machine.environ.get("VSCODE_PORTABLE", "")
+        portable = machine.variable("VSCODE_PORTABLE")
         user = f"{portable}/user-data/User" if portable else machine.app_support(f"{folder}/User")
         moved = "VS Code moves what stands here to mcp.json since 1.102"
         short = "flyctl writes it one level short of what VS Code ever read"

@@ -4,8 +4,8 @@ from mcpctl.clients._client import ANY, Client, Machine, Place, project
 
 
 def _file(machine: Machine) -> str:
-    folder = machine.environ.get("CLAUDE_CONFIG_DIR", "")
-    return f"{folder.rstrip('/')}/.claude.json" if folder else machine.at_home(".claude.json")
+    folder = machine.variable("CLAUDE_CONFIG_DIR")
+    return f"{folder}/.claude.json" if folder else machine.at_home(".claude.json")
 
 
 def _managed(machine: Machine) -> str:

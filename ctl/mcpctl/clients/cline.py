@@ -10,11 +10,11 @@ OLD = "saoudrizwan.claude-dev/settings/cline_mcp_settings.json"
 
 
 def _file(machine: Machine) -> str:
-    if named := machine.environ.get("CLINE_MCP_SETTINGS_PATH"):
+    if named := machine.variable("CLINE_MCP_SETTINGS_PATH"):
         return named
     name = "settings/cline_mcp_settings.json"
-    if data := machine.environ.get("CLINE_DATA_DIR"):
-        return f"{data.rstrip('/')}/{name}"
+    if data := machine.variable("CLINE_DATA_DIR"):
+        return f"{data}/{name}"
     return f"{machine.folder('CLINE_DIR', '.cline')}/data/{name}"
 
 

@@ -4,12 +4,11 @@ from mcpctl.clients._client import Client, Machine, Place, project
 
 
 def _folder(machine: Machine) -> str:
-    home = machine.environ.get("GEMINI_CLI_HOME", "")
-    return f"{home.rstrip('/')}/.gemini" if home else machine.at_home(".gemini")
+    return f"{machine.variable('GEMINI_CLI_HOME') or machine.home}/.gemini"
 
 
 def _system(machine: Machine) -> str:
-    if named := machine.environ.get("GEMINI_CLI_SYSTEM_SETTINGS_PATH"):
+    if named := machine.variable("GEMINI_CLI_SYSTEM_SETTINGS_PATH"):
         return named
     if machine.system == "darwin":
         return "/Library/Application Support/GeminiCli/settings.json"

@@ -4,8 +4,8 @@ from mcpctl.clients._client import Client, Machine, Place
 
 
 def _file(machine: Machine) -> str:
-    if root := machine.environ.get("GOOSE_PATH_ROOT"):
-        return f"{root.rstrip('/')}/config/config.yaml"
+    if root := machine.variable("GOOSE_PATH_ROOT"):
+        return f"{root}/config/config.yaml"
     return machine.config("goose/config.yaml")
 
 

@@ -7,7 +7,7 @@ SECTION = ("mcp",)
 
 def _places(machine: Machine) -> tuple[Place, ...]:
     folder = machine.config("opencode")
-    named = machine.environ.get("OPENCODE_CONFIG")
+    named = machine.variable("OPENCODE_CONFIG")
     places = (
         Place(f"{folder}/opencode.json", SECTION),
         Place(f"{folder}/opencode.jsonc", SECTION, why_not="opencode.json is its usual file"),

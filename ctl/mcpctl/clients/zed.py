@@ -8,8 +8,8 @@ SECTION = ("context_servers",)
 def _folder(machine: Machine) -> str:
     if machine.system == "darwin":
         return machine.at_home(".config/zed")
-    flatpak = machine.environ.get("FLATPAK_XDG_CONFIG_HOME", "")
-    return f"{flatpak.rstrip('/')}/zed" if flatpak else machine.config("zed")
+    flatpak = machine.variable("FLATPAK_XDG_CONFIG_HOME")
+    return f"{flatpak}/zed" if flatpak else machine.config("zed")
 
 
 def _places(machine: Machine) -> tuple[Place, ...]:

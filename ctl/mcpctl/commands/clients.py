@@ -59,7 +59,6 @@ def undo(args: argparse.Namespace) -> int:
 
 def take_back(batch: "Batch", records: "tuple[Record, ...]", *, dry_run: bool = False) -> int:
     """Undo some records of a batch, the last first: the exit code of the first that failed, else 0."""
-    from mcpctl.clients import clients
     from mcpctl.storing import journal
     from mcpctl.storing.undoing import undo as undo_record
 
@@ -69,7 +68,7 @@ def take_back(batch: "Batch", records: "tuple[Record, ...]", *, dry_run: bool = 
             if dry_run:
                 _show(record)
                 continue
-            undo_record(record, locks=clients()[record.client].locks)
+            undo_record(record, locks=_locks(record.client))
             journal.forget(record)
             batch = dataclasses.replace(
                 batch, records=tuple(kept for kept in batch.records if kept != record)
@@ -80,6 +79,13 @@ def take_back(batch: "Batch", records: "tuple[Record, ...]", *, dry_run: bool = 
             output.note(str(exc))
             code = code or exc.exit_code
     return code
+
+
+def _locks(name: str) -> bool:
+    """Whether the client holds a lock; one that is known no more holds none."""
+    from mcpctl.clients import clients
+
+    return name in clients() and clients()[name].locks
 
 
 def _show(record: "Record") -> None:

@@ -6,7 +6,7 @@ import shutil
 
 from mcpctl import output, secret_sources, server_draft, server_files, shapes
 from mcpctl.client import Client
-from mcpctl.commands import client_flags
+from mcpctl.commands import client_entries, client_flags
 from mcpctl.commands.common import Commands, command, json_flag
 from mcpctl.daemon_process import running_client
 from mcpctl.errors import ApiError, CtlError, UsageError
@@ -43,7 +43,7 @@ def add(args: argparse.Namespace) -> int:
         if is_there and not args.replace:
             raise server_files.exists(name)
         _add_server(args, name)
-    return _add_entries(args, name, chosen) if chosen else 0
+    return client_entries.put_in(args, name, chosen) if chosen else 0
 
 
 def _add_server(args: argparse.Namespace, name: str) -> None:
@@ -54,20 +54,6 @@ def _add_server(args: argparse.Namespace, name: str) -> None:
         output.note(text)
     done = "would add" if args.dry_run else "added"
     print(f"{done} {name}: clients reach it with 'mcpctl attach {name}'")
-
-
-def _add_entries(args: argparse.Namespace, name: str, chosen: "list[client_flags.Target]") -> int:
-    from mcpctl import client_edits
-    from mcpctl.clients import Machine, is_installed
-
-    edits = []
-    for client, place in chosen:
-        if not args.config and not args.project and not is_installed(client, Machine.this()):
-            output.note(
-                f"{client.title} was not found on this machine; its file is written all the same"
-            )
-        edits.append(client_edits.adding(client, place, name, overwrites=args.replace))
-    return client_edits.perform(edits, f"add {name}", dry_run=args.dry_run)
 
 
 def put(client: Client, name: str, draft: Draft, *, replace: bool) -> None:
@@ -94,10 +80,9 @@ def remove(args: argparse.Namespace) -> int:
     if (args.name is None) == (args.server is None):
         raise UsageError("say which server: mcpctl remove NAME")
     name = server_draft.check_name(args.name or args.server)
-    only_entries = client_flags.is_given(args) or args.project
-    if not only_entries and not args.dry_run:
+    if not client_flags.is_given(args) and not args.dry_run:
         _remove_server(name)
-    return _remove_entries(args, name)
+    return client_entries.take_out(args, name)
 
 
 def _remove_server(name: str) -> None:
@@ -111,21 +96,10 @@ def _remove_server(name: str) -> None:
     print(f"removed {name}")
 
 
-def _remove_entries(args: argparse.Namespace, name: str) -> int:
-    from mcpctl import client_edits
-
-    edits = [
-        client_edits.EntryEdit("remove", entry.client, entry.place, entry.path, name)
-        for entry in client_flags.entries(args)
-        if entry.server == name
-    ]
-    return client_edits.perform(edits, f"remove {name}", dry_run=args.dry_run)
-
-
 def show(args: argparse.Namespace) -> int:
     """Print the servers, and on stderr the files that could not be read."""
     status = running_client().status()
-    named = _clients_by_server()
+    named = client_entries.by_server()
     if args.json:
         servers = [{**one, "clients": named.get(one["name"], [])} for one in status["servers"]]
         output.as_json({"servers": servers})
@@ -240,19 +214,6 @@ def _stdio(args: argparse.Namespace) -> Draft:
         cwd=args.cwd and os.path.abspath(args.cwd),
         era=args.era,
     )
-
-
-def _clients_by_server() -> dict[str, list[str]]:
-    """The clients whose files name each server of ours."""
-    from mcpctl.clients import Machine, clients, survey
-
-    named: dict[str, list[str]] = {}
-    for found in survey(clients().values(), Machine.this()):
-        for entry in found.entries:
-            known = named.setdefault(entry.server or "", [])
-            if found.client.name not in known:
-                known.append(found.client.name)
-    return named
 
 
 def _row(server: shapes.ServerInfo, named: dict[str, list[str]]) -> tuple[object, ...]:

@@ -18,6 +18,7 @@ from mcpctl.editing.document import Format
 from mcpctl.editing.splices import Difference, difference
 from mcpctl.storing import vault
 from mcpctl.storing.changing import Change
+from mcpctl.storing.problems import translated
 
 KEPT = 50
 """How many commands can be undone; those that adopted something are kept until it is released."""
@@ -74,17 +75,9 @@ def make_record(
     verb: str, client: str, kind: Format, path: document.Path, server: str, change: Change
 ) -> Record:
     """The record of a change; what must not lie in a file is put into the vault."""
-    before = change.before or b""
-    made = difference(before, change.after)
-    detail = Detail(
-        made.start,
-        _text(made.removed),
-        _text(made.inserted),
-        document.text_of(before, kind, path),
-        document.text_of(change.after, kind, path),
-    )
+    detail = make_detail(kind, path, change)
     sealed = None
-    if made.removed.strip():
+    if detail.removed.strip():
         sealed = secrets.token_hex(16)
         vault.keep(sealed, json.dumps(asdict(detail)))
     return Record(
@@ -98,6 +91,19 @@ def make_record(
         digest(change.after),
         sealed,
         None if sealed else asdict(detail),
+    )
+
+
+def make_detail(kind: Format, path: document.Path, change: Change) -> Detail:
+    """What a change of an entry did."""
+    before = change.before or b""
+    made = difference(before, change.after)
+    return Detail(
+        made.start,
+        _text(made.removed),
+        _text(made.inserted),
+        document.text_of(before, kind, path),
+        document.text_of(change.after, kind, path),
     )
 
 
@@ -136,10 +142,16 @@ def batches() -> list[Batch]:
 def write(batch: Batch) -> None:
     """Write a batch in the place of its former state; one without records is deleted."""
     path = f"{_folder()}/{batch.id}.json"
-    if not batch.records:
-        if os.path.exists(path):
+    try:
+        if batch.records:
+            _written(batch, path)
+        elif os.path.exists(path):
             os.unlink(path)
-        return
+    except OSError as exc:
+        raise translated(path, exc) from exc
+
+
+def _written(batch: Batch, path: str) -> None:
     os.makedirs(_folder(), mode=0o700, exist_ok=True)
     temporary = f"{_folder()}/.{batch.id}.{secrets.token_hex(4)}"
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)

@@ -13,20 +13,17 @@ def undo(record: Record, *, locks: bool) -> None:
     made_file = record.before is None and digest(_whole(detail)) == record.after
     if made_file and delete_file(record.file, _whole(detail)):
         return
-    change_file(record.file, lambda data: _without(data, record, detail), locks=locks)
+    change_file(record.file, lambda data: taken_back(data, record, detail), locks=locks)
 
 
 def plan_undo(record: Record) -> Change:
     """What `undo` would do now."""
     detail = journal.detail_of(record)
-    return plan_change(record.file, lambda data: _without(data, record, detail))
+    return plan_change(record.file, lambda data: taken_back(data, record, detail))
 
 
-def _whole(detail: Detail) -> bytes:
-    return detail.difference.inserted
-
-
-def _without(data: bytes, record: Record, detail: Detail) -> bytes:
+def taken_back(data: bytes, record: Record, detail: Detail) -> bytes:
+    """The contents of the file without an edit. Raises `Uneditable` when the entry is another one by now."""
     made = detail.difference
     now = digest(data)
     if now == record.before:
@@ -36,10 +33,14 @@ def _without(data: bytes, record: Record, detail: Detail) -> bytes:
     return _without_in_changed(data, record, detail)
 
 
+def _whole(detail: Detail) -> bytes:
+    return detail.difference.inserted
+
+
 def _without_in_changed(data: bytes, record: Record, detail: Detail) -> bytes:
     path = tuple(record.path)
     taken = document.take_back(data, record.kind, path, detail.difference)
-    if taken is not None:
+    if taken is not None and _reads_as_before(taken, record, detail):
         return taken
     found = document.text_of(data, record.kind, path)
     if found == detail.entry_before:
@@ -49,3 +50,7 @@ def _without_in_changed(data: bytes, record: Record, detail: Detail) -> bytes:
     if detail.entry_before is None:
         return document.remove(data, record.kind, path)
     return document.put_text(data, record.kind, path, detail.entry_before)
+
+
+def _reads_as_before(data: bytes, record: Record, detail: Detail) -> bool:
+    return document.text_of(data, record.kind, tuple(record.path)) == detail.entry_before

@@ -13,12 +13,18 @@ from mcpctl.errors import CtlError
 SERVER = "clients-undo"
 """Whose secrets these are, beside those of servers."""
 
+MAX_BYTES = 64 * 1024
+"""The daemon takes no longer secrets."""
+
 READ_BOUND_S = 90.0
 """The keyring may ask its owner for a password."""
 
 
 def keep(key: str, text: str) -> None:
-    """Keep `text`, at most 64 KiB of it."""
+    """Keep `text`. Raises `bad-request` when it is longer than a secret may be."""
+    if len(text.encode()) > MAX_BYTES:
+        what = f"the entry is longer than {MAX_BYTES // 1024} KiB, too long to be kept for undoing"
+        raise CtlError("bad-request", f"cannot change it: {what}; shorten it by hand")
     running_client().set_secret(SERVER, key, text)
 
 
