@@ -8,13 +8,13 @@ from mcpctld.errors import McpctlError, UserError
 
 USAGE = """\
 usage: mcpctld [--version] [--help]
-       mcpctld --read-secret SERVER KEY
+       mcpctld --read-secrets SERVER KEY...
 
 The resident agent of mcpctl, in the foreground. Started by `mcpctl attach` when needed, by `mcpctl daemon start`,
 or by systemd or launchd after `mcpctl daemon install`. SIGTERM stops it when the calls in flight are done.
 
-  --read-secret SERVER KEY   print one secret, never to a terminal: how `mcpctl release` gives a token back to the
-                             file that it came from; the daemon itself never gives one out
+  --read-secrets SERVER KEY...   print secrets as a JSON object, never to a terminal: how `mcpctl release` gives a
+                                 token back to the file that it came from; the daemon itself never gives one out
 """
 
 
@@ -31,8 +31,8 @@ def run_with(arguments: list[str]) -> int:
     if "--version" in arguments:
         print(f"mcpctld {wire.VERSION}")  # noqa: T201
         return 0
-    if arguments[:1] == ["--read-secret"]:
-        return _guarded(lambda: _read_secret(arguments[1:]))
+    if arguments[:1] == ["--read-secrets"]:
+        return _guarded(lambda: _read_secrets(arguments[1:]))
     if unknown := [word for word in arguments if word != "--started-by-stub"]:
         print(f"mcpctld: unknown argument {unknown[0]}; see mcpctld --help", file=sys.stderr)  # noqa: T201
         return wire.exit_code("bad-request")
@@ -50,15 +50,17 @@ def _guarded(work: Callable[[], int]) -> int:
         return wire.exit_code(exc.kind)
 
 
-def _read_secret(words: list[str]) -> int:
-    """Print a secret as the user's own process, to another one of theirs."""
+def _read_secrets(words: list[str]) -> int:
+    """Print secrets as the user's own process, to another one of theirs."""
+    import json
+
     from mcpctld.config.reveal import reveal
 
-    if len(words) != 2:
-        raise UserError("--read-secret takes a server and a key")
+    if len(words) < 2:
+        raise UserError("--read-secrets takes a server and its keys")
     if sys.stdout.isatty():
         raise UserError("a secret is not shown on a terminal")
-    sys.stdout.write(reveal(*words))
+    sys.stdout.write(json.dumps(reveal(words[0], words[1:])))
     return 0
 
 

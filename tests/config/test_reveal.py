@@ -1,4 +1,4 @@
-"""`mcpctld --read-secret`: the user's own process reads what the daemon would, and nobody is shown it."""
+"""`mcpctld --read-secrets`: the user's own process reads what the daemon would, and nobody is shown it."""
 
 import json
 import subprocess
@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-SECRETS = {"notes": {"token": "hush é"}}
+SECRETS = {"notes": {"token": "hush é", "other": "more"}}
 
 
 @pytest.fixture
@@ -18,23 +18,24 @@ def ask(tmp_path):
     env = {"MCPCTL_STATE_DIR": str(tmp_path), "MCPCTL_SECRETS": "file", "PYTHONUTF8": "1"}
 
     def ask(*words):
-        argv = [sys.executable, "-m", "mcpctld", "--read-secret", *words]
+        argv = [sys.executable, "-m", "mcpctld", "--read-secrets", *words]
         done = subprocess.run(argv, env=env, capture_output=True)
         return done.returncode, done.stdout.decode(), done.stderr.decode()
 
     return ask
 
 
-def test_a_secret_goes_to_a_pipe_as_it_is(ask):
-    assert ask("notes", "token") == (0, "hush é", "")
+def test_secrets_go_to_a_pipe_as_they_are(ask):
+    code, out, err = ask("notes", "token", "other")
+    assert (code, json.loads(out), err) == (0, SECRETS["notes"], "")
 
 
 @pytest.mark.parametrize(
     ("words", "code", "why"),
     [
-        (("notes", "other"), 4, "there is no secret notes/other"),
-        (("notes",), 2, "takes a server and a key"),
-        ((), 2, "takes a server and a key"),
+        (("notes", "token", "nothing"), 4, "there is no secret notes/nothing"),
+        (("notes",), 2, "takes a server and its keys"),
+        ((), 2, "takes a server and its keys"),
     ],
 )
 def test_what_there_is_not_is_told(ask, words, code, why):
@@ -47,5 +48,5 @@ def test_a_terminal_is_shown_nothing(monkeypatch, capsys):
     from mcpctld import __main__
 
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
-    assert __main__.run_with(["--read-secret", "notes", "token"]) == 2
+    assert __main__.run_with(["--read-secrets", "notes", "token"]) == 2
     assert "not shown on a terminal" in capsys.readouterr().err

@@ -13,6 +13,7 @@ from fixtures.jsonc import ENTRY, SECTION, Writer
 from mcpctl.editing import json_editor
 from mcpctl.editing.json_layout import comments, parse
 from mcpctl.editing.problems import Uneditable, Unreadable
+from mcpctl.editing.splices import difference
 
 PATH = (SECTION, "new")
 EMPTY = re.compile(r"\{[ \t]+\}")
@@ -23,14 +24,8 @@ SEEDS = st.integers(0, 2**48)
 
 def kept(before, after):
     """Whether `after` is `before` with text put in: at one place, or around one kept piece."""
-    start = next((i for i, (a, b) in enumerate(zip(before, after, strict=False)) if a != b), None)
-    if start is None:
-        return len(after) >= len(before)
-    end = 0
-    room = min(len(before), len(after)) - start
-    while end < room and before[-1 - end] == after[-1 - end]:
-        end += 1
-    return before[start : len(before) - end] in after[start : len(after) - end]
+    made = difference(before.encode(), after.encode())
+    return made.removed in made.inserted
 
 
 PLACES = [

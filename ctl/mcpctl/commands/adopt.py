@@ -67,22 +67,24 @@ def release(args: argparse.Namespace) -> int:
 
     if args.all == bool(args.names):
         raise UsageError("say what to release: NAME..., or --all")
-    wanted: dict[str, list[Record]] = {}
     batches = journal.batches()
-    for batch in batches:
-        wanted[batch.id] = [one for one in batch.records if _is_wanted(one, args)]
-    records = [record for chosen in wanted.values() for record in chosen]
-    if not records:
+    wanted = [[one for one in batch.records if _is_wanted(one, args)] for batch in batches]
+    known = iter(journal.details_of(record for records in wanted for record in records))
+    work = [
+        (batch, [next(known) for _ in records])
+        for batch, records in zip(batches, wanted, strict=True)
+        if records
+    ]
+    if not work:
         raise CtlError("not-found", "nothing was adopted under that name; see 'mcpctl clients'")
-    if not args.dry_run and not args.yes and sys.stdin.isatty():
-        for batch in batches:
-            take_back(batch, tuple(wanted[batch.id]), dry_run=True)
-    if not args.dry_run and not _agreed(args):
+    if args.dry_run or (sys.stdin.isatty() and not args.yes):
+        for batch, records in work:
+            take_back(batch, records, dry_run=True)
+    if args.dry_run or not _agreed(args):
         return 0
-    codes = [take_back(b, tuple(wanted[b.id]), dry_run=args.dry_run) for b in batches]
-    if not args.dry_run:
-        for server in dict.fromkeys(record.server for record in records):
-            _remove_unused(server)
+    codes = [take_back(batch, records) for batch, records in work]
+    for server in dict.fromkeys(one.server for _, records in work for one, _ in records):
+        _remove_unused(server)
     return max(codes)
 
 

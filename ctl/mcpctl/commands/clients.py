@@ -10,7 +10,7 @@ from mcpctl.errors import CtlError
 
 if TYPE_CHECKING:
     from mcpctl.clients import Found, Machine
-    from mcpctl.storing.journal import Batch, Record
+    from mcpctl.storing.journal import Batch, Detail, Record
 
 HEAD = ("CLIENT", "INSTALLED", "FILE", "SERVERS", "OURS")
 NOTHING = "nothing to undo: no file of a client was changed"
@@ -54,21 +54,23 @@ def undo(args: argparse.Namespace) -> int:
     if not known:
         print(NOTHING)
         return 0
-    return take_back(known[0], known[0].records, dry_run=args.dry_run)
+    return take_back(known[0], journal.details_of(known[0].records), dry_run=args.dry_run)
 
 
-def take_back(batch: "Batch", records: "tuple[Record, ...]", *, dry_run: bool = False) -> int:
+def take_back(
+    batch: "Batch", records: "list[tuple[Record, Detail]]", *, dry_run: bool = False
+) -> int:
     """Undo some records of a batch, the last first: the exit code of the first that failed, else 0."""
     from mcpctl.storing import journal
     from mcpctl.storing.undoing import undo as undo_record
 
     code = 0
-    for record in reversed(records):
+    for record, detail in reversed(records):
         try:
             if dry_run:
-                _show(record)
+                _show(record, detail)
                 continue
-            undo_record(record, locks=_locks(record.client))
+            undo_record(record, detail, locks=_locks(record.client))
             journal.forget(record)
             batch = dataclasses.replace(
                 batch, records=tuple(kept for kept in batch.records if kept != record)
@@ -88,13 +90,13 @@ def _locks(name: str) -> bool:
     return name in clients() and clients()[name].locks
 
 
-def _show(record: "Record") -> None:
+def _show(record: "Record", detail: "Detail") -> None:
     from mcpctl import client_edits
     from mcpctl.clients import Place
     from mcpctl.storing.undoing import plan_undo
 
     place = Place(record.file, tuple(record.path[:-1]), record.kind)
-    client_edits.show(plan_undo(record), place)
+    client_edits.show(plan_undo(record, detail), place)
 
 
 def _rows(name: str, found: "list[Found]", machine: "Machine") -> list[tuple[object, ...]]:

@@ -9,6 +9,7 @@ import json
 import os
 import secrets
 import time
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -107,12 +108,17 @@ def make_detail(kind: Format, path: document.Path, change: Change) -> Detail:
     )
 
 
-def detail_of(record: Record) -> Detail:
-    """What the edit did, from wherever it is kept."""
-    found = record.detail
-    if found is None:
-        found = json.loads(vault.read(record.sealed or ""))
-    return Detail(**found)
+def details_of(records: Iterable[Record]) -> list[tuple[Record, Detail]]:
+    """Each record with what its edit did, from wherever that is kept; the vault is asked once."""
+    known = list(records)
+    kept = vault.read([record.sealed for record in known if record.sealed])
+    return [
+        (
+            record,
+            Detail(**(json.loads(kept[record.sealed]) if record.sealed else record.detail or {})),
+        )
+        for record in known
+    ]
 
 
 def digest(data: bytes) -> str:

@@ -2,23 +2,20 @@
 
 from mcpctl.editing import document
 from mcpctl.editing.problems import Uneditable
-from mcpctl.storing import journal
 from mcpctl.storing.changing import Change, change_file, delete_file, plan_change
 from mcpctl.storing.journal import Detail, Record, digest
 
 
-def undo(record: Record, *, locks: bool) -> None:
+def undo(record: Record, detail: Detail, *, locks: bool) -> None:
     """Take an edit back. Raises `CannotChange` when the entry is another one by now."""
-    detail = journal.detail_of(record)
     made_file = record.before is None and digest(_whole(detail)) == record.after
     if made_file and delete_file(record.file, _whole(detail)):
         return
     change_file(record.file, lambda data: taken_back(data, record, detail), locks=locks)
 
 
-def plan_undo(record: Record) -> Change:
+def plan_undo(record: Record, detail: Detail) -> Change:
     """What `undo` would do now."""
-    detail = journal.detail_of(record)
     return plan_change(record.file, lambda data: taken_back(data, record, detail))
 
 

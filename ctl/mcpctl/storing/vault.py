@@ -1,10 +1,12 @@
 """Where a text is kept that may hold secrets of others: with our own secrets, never in a file of its own.
 
 It goes in through the daemon, whose API never gives a secret out again: that can be reached by programs that may not
-have it. So it is read by a process of the user's own, `mcpctld --read-secret`, as the daemon itself would read it.
+have it. So it is read by a process of the user's own, `mcpctld --read-secrets`, as the daemon itself would read it.
 """
 
+import json
 import subprocess
+from collections.abc import Sequence
 
 from mcpctl.client import Client
 from mcpctl.daemon_process import program, running_client
@@ -28,9 +30,11 @@ def keep(key: str, text: str) -> None:
     running_client().set_secret(SERVER, key, text)
 
 
-def read(key: str) -> str:
-    """A text that was kept. Raises `not-found` when it is gone."""
-    words = [*program(), "--read-secret", SERVER, key]
+def read(keys: Sequence[str]) -> dict[str, str]:
+    """The texts that were kept, by key. Raises `not-found` when one is gone."""
+    if not keys:
+        return {}
+    words = [*program(), "--read-secrets", SERVER, *keys]
     try:
         done = subprocess.run(words, capture_output=True, timeout=READ_BOUND_S, check=False)  # noqa: S603
     except (OSError, subprocess.TimeoutExpired) as exc:
@@ -38,7 +42,8 @@ def read(key: str) -> str:
     if done.returncode:
         why = done.stderr.decode(errors="replace").strip().removeprefix("mcpctld: ")
         raise CtlError("not-found", f"cannot read what was kept for undoing: {why}")
-    return done.stdout.decode()
+    found: dict[str, str] = json.loads(done.stdout)
+    return found
 
 
 def forget(key: str) -> None:
