@@ -48,5 +48,5 @@ def test_every_edit_stands_or_is_reported_and_so_is_every_one_of_theirs(places, 
     assert refused < EDITS / 2
     assert found["mine"] == 9007199254740993
     # What it wrote last is there: nothing of ours put an older state in its place for good.
-    assert found["count"] == said["count"] > EDITS
+    assert found["count"] == said["count"] > 1
     assert said["broken"] == 0 or how == "truncate"

@@ -15,6 +15,7 @@ def reveal(server: str, keys: Iterable[str]) -> dict[str, str]:
 
 
 async def _read(store: SecretStore, server: str, keys: list[str]) -> dict[str, str]:
+    await trio.lowlevel.checkpoint()
     found = {}
     for key in keys:
         value = await store.get(server, key)
