@@ -13,12 +13,15 @@ from typing import Any
 
 from mcpctl.editing.json_layout import (
     Member,
+    Object,
     Parsed,
     comma_after,
     comments_end,
+    has_line_end,
     parse,
     skip_space,
 )
+from mcpctl.editing.json_removal import removed
 from mcpctl.editing.problems import Uneditable
 from mcpctl.editing.splices import Splice, apply, indent_at, line_ending
 
@@ -38,20 +41,6 @@ class _Style:
     inline: bool
     space: str
     """What stands behind a colon and a comma on one line."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Object:
-    """An object of a parsed text: its braces and members."""
-
-    parsed: Parsed
-    open: int
-    inside: list[Member]
-    close: int
-
-    def last(self, key: str) -> Member | None:
-        """The member that counts: of several with one key, the last."""
-        return next((member for member in reversed(self.inside) if member.key == key), None)
 
 
 def meaning(text: str) -> Any:
@@ -108,13 +97,13 @@ def remove(text: str, path: Path) -> str:
         found = _holder(parse(text), path[:-1])
         if found is None or found.last(path[-1]) is None:
             return text
-        text = _removed(found, path[-1])
+        text = removed(found, path[-1])
 
 
 # ---------------------------------------------------------------- finding
 
 
-def _holder(parsed: Parsed, path: Path) -> _Object | None:
+def _holder(parsed: Parsed, path: Path) -> Object | None:
     """The object at `path`."""
     if parsed.empty:
         return None
@@ -122,7 +111,7 @@ def _holder(parsed: Parsed, path: Path) -> _Object | None:
     for key in (*path, None):
         if parsed.plain[at] != "{":
             return None
-        found = _Object(parsed, at, *parsed.members(at))
+        found = Object(parsed, at, *parsed.members(at))
         if key is None:
             return found
         member = found.last(key)
@@ -155,7 +144,7 @@ def _put(parsed: Parsed, path: Path, render: Render, style: _Style) -> str:
         if plain[at] != "{":
             where = ".".join(path[:depth]) or "the whole"
             raise Uneditable(f"{where} is {_kind(plain[at])}, where an object belongs")
-        found = _Object(parsed, at, *parsed.members(at))
+        found = Object(parsed, at, *parsed.members(at))
         member = found.last(key)
         below = _nested(path[depth + 1 :], render)
         if member is None:
@@ -168,7 +157,7 @@ def _put(parsed: Parsed, path: Path, render: Render, style: _Style) -> str:
     raise AssertionError("unreachable")
 
 
-def _inserted(found: _Object, key: str, render: Render, style: _Style) -> str:
+def _inserted(found: Object, key: str, render: Render, style: _Style) -> str:
     """The text with a new last member."""
     if not found.inside:
         return _inserted_first(found, key, render, style)
@@ -188,7 +177,7 @@ def _inserted(found: _Object, key: str, render: Render, style: _Style) -> str:
     return apply(text, _joined([*splices, Splice(at, at, member)]))
 
 
-def _inserted_first(found: _Object, key: str, render: Render, style: _Style) -> str:
+def _inserted_first(found: Object, key: str, render: Render, style: _Style) -> str:
     text, close = found.parsed.text, found.close
     at = comments_end(text, found.open + 1)
     base = indent_at(text, found.open)
@@ -196,7 +185,7 @@ def _inserted_first(found: _Object, key: str, render: Render, style: _Style) -> 
         return apply(text, [Splice(at, at, _member(key, render, base, style))])
     indent = base + style.unit
     member = style.eol + indent + _member(key, render, indent, style)
-    if _has_line_end(text[at:close]):
+    if has_line_end(text[at:close]):
         return apply(text, [Splice(at, at, member)])
     return apply(text, [Splice(at, close, member + style.eol + base)])
 
@@ -214,18 +203,18 @@ def _begun(text: str, value: str, style: _Style) -> str:
     return text + gap + value + style.eol
 
 
-def _is_spread(found: _Object) -> bool:
+def _is_spread(found: Object) -> bool:
     """Whether the object's members stand on lines of their own."""
     starts = [member.start for member in found.inside]
     ends = [found.open + 1, *(member.end for member in found.inside)]
     plain = found.parsed.plain
     gaps = zip(ends, [*starts, found.close], strict=True)
-    return any(_has_line_end(plain[start:end]) for start, end in gaps)
+    return any(has_line_end(plain[start:end]) for start, end in gaps)
 
 
-def _indent_of_members(found: _Object, style: _Style) -> str:
+def _indent_of_members(found: Object, style: _Style) -> str:
     text, first = found.parsed.text, found.inside[0]
-    if _has_line_end(text[found.open : first.start]):
+    if has_line_end(text[found.open : first.start]):
         return indent_at(text, found.inside[-1].start)
     return indent_at(text, found.open) + style.unit
 
@@ -267,7 +256,7 @@ def _style_of(parsed: Parsed) -> _Style:
     text = parsed.text
     match = _FIRST_INDENT.search(text)
     bare = text.strip()
-    inline = not parsed.empty and bare != "{}" and not _has_line_end(bare)
+    inline = not parsed.empty and bare != "{}" and not has_line_end(bare)
     space = "" if inline and re.search(r'":[^ ]', bare) and '": ' not in bare else " "
     unit = _unit(match[1]) if match else "  "
     return _Style(line_ending(text), unit, inline, space)
@@ -277,82 +266,5 @@ def _unit(indent: str) -> str:
     return "\t" if indent.startswith("\t") else indent
 
 
-def _has_line_end(text: str) -> bool:
-    return "\n" in text or "\r" in text
-
-
 def _kind(first: str) -> str:
     return {"[": "a list", '"': "a string"}.get(first, "a plain value")
-
-
-# ---------------------------------------------------------------- taking out
-
-
-def _removed(found: _Object, key: str) -> str:
-    text = found.parsed.text
-    index = max(i for i, member in enumerate(found.inside) if member.key == key)
-    member = found.inside[index]
-    comma = comma_after(text, member.end)
-    splices = _comma_cuts(found, index, comma)
-    start, end = _cut(found, index, comma)
-    splices = [cut for cut in splices if not start <= cut.start < end]
-    left = apply(text, [*splices, Splice(start, end)])
-    return _collapsed(left, found.open, len(found.inside) == 1)
-
-
-def _comma_cuts(found: _Object, index: int, comma: int | None) -> list[Splice]:
-    """The comma that goes too: its own, or, of a last member without one, that of the member before."""
-    if comma is None and index:
-        comma = comma_after(found.parsed.text, found.inside[index - 1].end)
-    return [] if comma is None else [Splice(comma, comma + 1)]
-
-
-def _cut(found: _Object, index: int, comma: int | None) -> tuple[int, int]:
-    """What goes with the member: its line and the comments behind it, or the space beside it."""
-    text, member = found.parsed.text, found.inside[index]
-    end = member.end
-    if comma is not None and not _has_line_end(text[end:comma]):
-        end = comma + 1
-    tail = comments_end(text, end)
-    ends_line = _ends_line(text, tail)
-    start = _back_over_space(text, member.start)
-    begins_line = start == 0 or text[start - 1] in "\r\n"
-    if begins_line and (ends_line or index == len(found.inside) - 1):
-        return _with_line_end(found, start, ends_line), tail if ends_line else end
-    if index == len(found.inside) - 1:
-        return (start if index else member.start), end
-    return member.start, _forward_over_space(text, end)
-
-
-def _with_line_end(found: _Object, start: int, ends_line: bool) -> int:
-    """`start`, or where the line before ends; not where a comment would swallow what follows."""
-    text, plain = found.parsed.text, found.parsed.plain
-    back = start - 1 if start else 0
-    if back and text[back] == "\n" and text[back - 1] == "\r":
-        back -= 1
-    if not ends_line and back and text[back - 1] != plain[back - 1]:
-        return start
-    return back
-
-
-def _collapsed(text: str, opens: int, emptied: bool) -> str:
-    """`{}` for an object that holds nothing any more, not even a comment."""
-    match = re.compile(r"\{[ \t\r\n]+\}").match(text, opens) if emptied else None
-    return apply(text, [Splice(opens, match.end(), "{}")]) if match else text
-
-
-def _ends_line(text: str, at: int) -> bool:
-    at = _forward_over_space(text, at)
-    return at == len(text) or text[at] in "\r\n"
-
-
-def _forward_over_space(text: str, at: int) -> int:
-    while at < len(text) and text[at] in " \t":
-        at += 1
-    return at
-
-
-def _back_over_space(text: str, at: int) -> int:
-    while at and text[at - 1] in " \t":
-        at -= 1
-    return at

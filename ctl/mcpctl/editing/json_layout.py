@@ -63,6 +63,20 @@ class Parsed:
         return self.seen[at]
 
 
+@dataclass(frozen=True, slots=True)
+class Object:
+    """An object of a parsed text: its braces and members."""
+
+    parsed: Parsed
+    open: int
+    inside: list[Member]
+    close: int
+
+    def last(self, key: str) -> Member | None:
+        """The member that counts: of several with one key, the last."""
+        return next((member for member in reversed(self.inside) if member.key == key), None)
+
+
 @lru_cache(maxsize=1)
 def parse(text: str) -> Parsed:
     """Read a whole text. Raises `Unreadable` with line and column.
@@ -108,6 +122,11 @@ def comments_end(text: str, at: int) -> int:
 def comments(text: str) -> list[str]:
     """All comments of a text, in order."""
     return [match[0] for match in _COMMENTS.finditer(text) if match["comment"] is not None]
+
+
+def has_line_end(text: str) -> bool:
+    """Whether a line ends in `text`."""
+    return "\n" in text or "\r" in text
 
 
 def _members(plain: str, at: int) -> tuple[list[Member], int]:
