@@ -28,6 +28,9 @@ from mcpctl.storing.changing import Change, change_file, plan_change
 
 HIDDEN = "***"
 
+_CONTEXT = 3
+_START = re.compile(r"( [-+])(\d+)")
+
 _NAMED = re.compile(
     r"""((?:["']?[\w.-]*(?:authorization|cookie|token|key|secret|passw)[\w.-]*["']?)\s*[:=]\s*)"""
     r"""("[^"]*"|'[^']*'|[^\s,{}\[\]]+)""",
@@ -172,15 +175,30 @@ def _diff(change: Change, places: Sequence[Place]) -> list[str]:
     secrets = {
         text for place in places for text in hidden_in(before, place) | hidden_in(after, place)
     }
-    old, new = (
-        masked(side.decode(errors="replace"), secrets).splitlines(keepends=True)
-        for side in (before, after)
-    )
+    old, new = (side.decode(errors="replace").splitlines(keepends=True) for side in (before, after))
+    first, old, new = _differing(old, new)
+    old, new = ([masked(line, secrets) for line in side] for side in (old, new))
     name = "/dev/null" if change.before is None else change.path
     return [
-        line if line.endswith("\n") else line + "\n"
+        _shifted(line, first).rstrip("\n") + "\n"
         for line in difflib.unified_diff(old, new, fromfile=name, tofile=change.path)
     ]
+
+
+def _shifted(line: str, by: int) -> str:
+    """A line of a diff; the head of a hunk counts from the beginning of the whole file."""
+    if not line.startswith("@@ "):  # any other begins with a sign or a space
+        return line
+    return _START.sub(lambda match: f"{match[1]}{int(match[2]) + by}", line)
+
+
+def _differing(old: list[str], new: list[str]) -> tuple[int, list[str], list[str]]:
+    """The lines around which two texts differ, and how many stand before: `difflib` takes minutes for a large file."""
+    room = min(len(old), len(new))
+    same = next((at for at in range(room) if old[at] != new[at]), room)
+    end = next((at for at in range(room - same) if old[-1 - at] != new[-1 - at]), room - same)
+    first, last = max(0, same - _CONTEXT), max(0, end - _CONTEXT)
+    return first, old[first : len(old) - last], new[first : len(new) - last]
 
 
 def hidden_in(data: bytes, place: Place) -> set[str]:

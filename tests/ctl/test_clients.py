@@ -246,3 +246,16 @@ def test_what_looks_like_a_secret_is_masked_wherever_it_stands():
     assert "hush" not in shown
     assert "known" not in shown
     assert shown.count("***") == 4
+
+
+@pytest.mark.parametrize("lines", [0, 2, 500])
+def test_a_diff_names_the_lines_of_the_whole_file(daemon, run, write, lines):
+    comments = "".join(f"// {number}\n" for number in range(lines))
+    write(CURSOR, comments + TEXT)
+    out = run(*ADD, "--cursor", "--dry-run")[1]
+    (hunk,) = (line for line in out.splitlines() if line.startswith("@@"))
+    body = out[out.index("@@") :].splitlines()[1:]
+    old = [line[1:] for line in body if line[:1] in " -"]
+    number = int(hunk.split()[1].split(",")[0][1:])
+    whole = (comments + TEXT).replace('"hush-1"', "***").splitlines()
+    assert whole[number - 1 : number - 1 + len(old)] == old
