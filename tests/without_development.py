@@ -64,6 +64,10 @@ def main() -> None:
         )
         assert "only" in run(programs, env, "mcpctl", "tools", "tiny")
         assert "tiny" in run(programs, env, "mcpctl", "status")
+        formats = [word for name in ("cursor", "codex", "goose") for word in ("--client", name)]
+        assert "Goose" in run(programs, env, "mcpctl", "add", "--server", "tiny", *formats)
+        assert "cursor, goose" in run(programs, env, "mcpctl", "list")
+        assert "config.toml" in run(programs, env, "mcpctl", "clients")
         run(programs, env, "mcpctl", "daemon", "stop")
 
 

@@ -62,7 +62,7 @@ PROXY_SWITCHES = {
 def parse(argv: list[str]) -> list[tuple[str, str]]:
     """The greeting's fields. Raises `AttachError`; `--help` prints and exits."""
     proxy = argv[0] == "proxy"
-    options, names = _scan(argv[1:], proxy)
+    options, names = scan(argv[1:], proxy=proxy)
     if ("help", "") in options:
         print(PROXY_USAGE if proxy else ATTACH_USAGE, end="")
         raise SystemExit(0)
@@ -77,7 +77,8 @@ def parse(argv: list[str]) -> list[tuple[str, str]]:
     return _fields(options, argv[0])
 
 
-def _scan(words: list[str], proxy: bool) -> tuple[list[tuple[str, str]], list[str]]:
+def scan(words: list[str], *, proxy: bool) -> tuple[list[tuple[str, str]], list[str]]:
+    """The options by name, in order, and what is no flag. Raises `AttachError`."""
     valued = {**VALUED, **PROXY_VALUED} if proxy else VALUED
     switches = PROXY_SWITCHES if proxy else {}
     options, names = [], []

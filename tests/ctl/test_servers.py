@@ -1,4 +1,5 @@
 import base64
+import json
 import os
 import stat
 import sys
@@ -235,12 +236,13 @@ def test_list_is_a_table_and_names_broken_files_on_stderr(daemon, run):
     code, out, err = run("list")
     assert code == 0
     assert out.splitlines() == [
-        "NAME  TRANSPORT               SESSIONS  TARGET",
-        "x     auto (streamable-http)         0  http://127.0.0.1:1/mcp",
+        "NAME  TRANSPORT               SESSIONS  CLIENTS  TARGET",
+        "x     auto (streamable-http)         0  -        http://127.0.0.1:1/mcp",
     ]
     assert err == "mcpctl: cannot use /c/bad.toml: line 1: no\\x1b[2J\n"
 
 
-def test_list_as_json_is_the_answer_of_the_api(daemon, run):
+def test_list_as_json_is_the_answer_of_the_api_and_the_clients(daemon, run):
     run("add", "--server", "x", "--url", "https://one/")
-    assert run("list", "--json")[1].startswith('{\n  "servers": [\n')
+    (server,) = json.loads(run("list", "--json")[1])["servers"]
+    assert server == {**daemon.server("x"), "clients": []}

@@ -6,6 +6,7 @@ import shutil
 
 from mcpctl import output, secret_sources, server_draft, server_files, shapes
 from mcpctl.client import Client
+from mcpctl.commands import client_entries, client_flags
 from mcpctl.commands.common import Commands, command, json_flag
 from mcpctl.daemon_process import running_client
 from mcpctl.errors import ApiError, CtlError, UsageError
@@ -18,7 +19,8 @@ NONE_YET = "no server is added yet; 'mcpctl add --help' shows how"
 
 ADD_USAGE = """\
 mcpctl add --server NAME --url URL [options]
-       mcpctl add --server NAME [options] -- COMMAND [ARGS...]"""
+       mcpctl add --server NAME [options] -- COMMAND [ARGS...]
+       mcpctl add --server NAME CLIENT-FLAGS     to put a server that there is into clients"""
 
 
 def add_to(commands: Commands) -> None:
@@ -27,21 +29,31 @@ def add_to(commands: Commands) -> None:
     parser = command(commands, "remove", remove, "remove a server and its secrets")
     parser.add_argument("name", nargs="?", metavar="NAME")
     parser.add_argument("--server", metavar="NAME", help="the same as NAME")
+    client_flags.add_flags(parser, "take its entries out of these only, and keep the server")
     parser = command(commands, "list", show, "list the servers that there are")
     json_flag(parser)
 
 
 def add(args: argparse.Namespace) -> int:
-    """Write a server's file, its secrets first; take it back when the daemon does not accept it."""
+    """Write a server's file, its secrets first; then the entries of the clients that were named."""
     name = server_draft.check_name(args.server)
-    if not args.replace and server_files.read(name) is not None:
-        raise server_files.exists(name)
+    chosen = client_flags.targets(args)
+    is_there = server_files.read(name) is not None
+    if not (chosen and is_there and not args.url and not args.command):
+        if is_there and not args.replace:
+            raise server_files.exists(name)
+        _add_server(args, name)
+    return client_entries.put_in(args, name, chosen) if chosen else 0
+
+
+def _add_server(args: argparse.Namespace, name: str) -> None:
     draft = _stdio(args) if args.command else _http(args)
-    put(running_client(), name, draft, replace=args.replace)
+    if not args.dry_run:
+        put(running_client(), name, draft, replace=args.replace)
     for text in draft.notes:
         output.note(text)
-    print(f"added {name}: clients reach it with 'mcpctl attach {name}'")
-    return 0
+    done = "would add" if args.dry_run else "added"
+    print(f"{done} {name}: clients reach it with 'mcpctl attach {name}'")
 
 
 def put(client: Client, name: str, draft: Draft, *, replace: bool) -> None:
@@ -64,26 +76,36 @@ def put(client: Client, name: str, draft: Draft, *, replace: bool) -> None:
 
 
 def remove(args: argparse.Namespace) -> int:
-    """Delete a server's file, then its secrets."""
+    """Take a server out of its clients' files; unless these were named, delete its file and secrets as well."""
     if (args.name is None) == (args.server is None):
         raise UsageError("say which server: mcpctl remove NAME")
     name = server_draft.check_name(args.name or args.server)
+    if not client_flags.is_given(args) and not args.dry_run:
+        _remove_server(name)
+    return client_entries.take_out(args, name)
+
+
+def _remove_server(name: str) -> None:
+    from mcpctl.storing import journal
+
     server_files.remove(name)
     client = running_client()
     client.reload()
     client.delete_secrets(name)
+    journal.forget_adoptions(name)
     print(f"removed {name}")
-    return 0
 
 
 def show(args: argparse.Namespace) -> int:
     """Print the servers, and on stderr the files that could not be read."""
     status = running_client().status()
+    named = client_entries.by_server()
     if args.json:
-        output.as_json(shapes.ServerList(servers=status["servers"]))
+        servers = [{**one, "clients": named.get(one["name"], [])} for one in status["servers"]]
+        output.as_json({"servers": servers})
     else:
-        rows = [_row(server) for server in status["servers"]]
-        output.table(("NAME", "TRANSPORT", "SESSIONS", "TARGET"), rows, NONE_YET)
+        rows = [_row(server, named) for server in status["servers"]]
+        output.table(("NAME", "TRANSPORT", "SESSIONS", "CLIENTS", "TARGET"), rows, NONE_YET)
     for error in status["config_errors"]:
         output.note(f"cannot use {error['file']}: {error['message']}")
     return 0
@@ -109,6 +131,7 @@ def _add_parser(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("a command to run here")
     group.add_argument("--env", action="append", default=[], metavar="K=V", help="set a variable")
     group.add_argument("--cwd", metavar="FOLDER", help="run it in this folder")
+    client_flags.add_flags(parser, "put an entry into their files")
 
 
 def _add_url_flags(group: argparse._ArgumentGroup) -> None:
@@ -193,10 +216,11 @@ def _stdio(args: argparse.Namespace) -> Draft:
     )
 
 
-def _row(server: shapes.ServerInfo) -> tuple[object, ...]:
+def _row(server: shapes.ServerInfo, named: dict[str, list[str]]) -> tuple[object, ...]:
     found = f" ({server['detected']})" if server["detected"] else ""
     target = server["url"] or " ".join(server["command"] or [])
-    return server["name"], server["transport"] + found, server["sessions"], target
+    clients = ", ".join(named.get(server["name"], [])) or None
+    return server["name"], server["transport"] + found, server["sessions"], clients, target
 
 
 def _refusal(reloaded: shapes.Reloaded, name: str) -> str | None:
