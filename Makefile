@@ -11,7 +11,7 @@ ASYNC_RULES := --enable ASYNC900,ASYNC910,ASYNC911 --startable-in-context-manage
 # What the conformance suite is installed into, and where its results go.
 SUITE := build/conformance
 
-.PHONY: help setup demo test test-all conformance lint types coverage wheel bench lock changelog clean
+.PHONY: help setup demo test test-all conformance lint types coverage wheel bench bench-wrap lock changelog clean
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -73,6 +73,9 @@ coverage: setup  ## each protocol module is covered whole by its own test file
 wheel: setup  ## build dist/*.whl
 	rm -rf dist
 	$(RUN) pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist .
+
+bench-wrap: setup  ## measure `mcpctl wrap` against other HTTP fronts (installs them; needs Node)
+	$(RUN) benchmarks.fronts $(BENCH)
 
 bench: setup  ## measure against rivals in one run (installs them; needs Node)
 	$(RUN) benchmarks $(BENCH)

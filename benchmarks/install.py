@@ -96,7 +96,7 @@ def _make_venv(venv: Path, lock: Path) -> None:
     if _is_current(venv, lock):
         return
     _run([sys.executable, "-m", "venv", "--clear", str(venv)])
-    pip = [f"{venv}/bin/python", "-m", "pip", "install", "--quiet", "--require-hashes"]
+    pip = [f"{venv}/bin/python", "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes"]
     _run([*pip, "--requirement", str(lock)])
     _mark_current(venv, lock)
 

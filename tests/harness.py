@@ -142,6 +142,7 @@ class Home:
         self.env = self._environment()
         self.daemon: subprocess.Popen[bytes] | None = None
         self.served: list[subprocess.Popen[bytes]] = []
+        self.polite: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> Self:
         return self
@@ -271,14 +272,16 @@ class Home:
 
     # ------------------------------------------------------------ servers of the test's own
 
-    def serve(self, *argv: str, env: dict[str, str] | None = None) -> Served:
-        """Start a server that chooses its own TCP port; killed when the home closes."""
+    def serve(self, *argv: str, env: dict[str, str] | None = None, polite: bool = False) -> Served:
+        """Start a server that chooses its own TCP port; killed when the home closes, `polite` ones only if need be."""
         with open(self.path / "served.out", "ab") as out:
             process = subprocess.Popen(
                 argv, env=self.env | (env or {}), cwd=self.path,
                 stdin=subprocess.DEVNULL, stdout=out, stderr=out,
             )  # fmt: skip
         self.served.append(process)
+        if polite:
+            self.polite.append(process)
         ports: list[int] = []
 
         def listening() -> bool:
@@ -342,6 +345,11 @@ class Home:
     # ------------------------------------------------------------ inside
 
     def _end_served(self) -> None:
+        for process in self.polite:
+            process.terminate()
+        for process in self.polite:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(STOP_TIMEOUT_S)
         for process in self.served:
             process.kill()
             process.wait(STOP_TIMEOUT_S)

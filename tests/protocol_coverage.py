@@ -4,6 +4,8 @@
 A module without a test file fails, and so does a test file without a module. Covered by luck does not count.
 """
 
+import concurrent.futures
+import os
 import subprocess
 import sys
 import tempfile
@@ -52,20 +54,25 @@ def covers(module: Path, test: Path) -> bool:
 
 
 def main() -> int:
-    """Check all pairs; the exit code."""
+    """Check all pairs, as many at once as there are cores; the exit code."""
     expected = pairs()
     failed = [f"{path} belongs to no module" for path in strays(set(expected.values()))]
-    for module, test in expected.items():
-        name = module.relative_to(ROOT)
-        if not test.exists():
-            failed.append(f"{name} has no {test.name}")
-        elif covers(module, test):
-            print(f"100 %  {name}")
-        else:
-            failed.append(f"{name} is not covered whole by {test.name}")
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as cores:
+        for found in cores.map(verdict, *zip(*expected.items(), strict=True)):
+            (print if found.startswith("100 %") else failed.append)(found)
     print("\n".join(failed))
     print(f"{len(expected) - len(failed)} passed, {len(failed)} failed")
     return 1 if failed else 0
+
+
+def verdict(module: Path, test: Path) -> str:
+    """What to say of a module and its test file."""
+    name = module.relative_to(ROOT)
+    if not test.exists():
+        return f"{name} has no {test.name}"
+    return (
+        f"100 %  {name}" if covers(module, test) else f"{name} is not covered whole by {test.name}"
+    )
 
 
 if __name__ == "__main__":

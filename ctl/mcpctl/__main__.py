@@ -1,4 +1,4 @@
-"""Where `mcpctl` begins: `attach` and `proxy` take the fast path, everything else the command line.
+"""Where `mcpctl` begins: `attach` and `proxy` take the fast path, `wrap` is another program, the rest the command line.
 
 A client waits for `mcpctl attach` at every start: nothing is imported before the first word is
 known.
@@ -8,6 +8,9 @@ import sys
 
 FAST = ("attach", "proxy")
 """The commands that `mcpctl.attach` runs itself."""
+
+WRAP = "wrap"
+"""Runs in the place of a server's command, and shares nothing with the client but its name."""
 
 
 def main() -> int:
@@ -20,6 +23,10 @@ def main() -> int:
         from mcpctl.attach import main as attach
 
         return attach(argv)
+    if argv and argv[0] == WRAP:
+        from mcpctl.wrap import main as wrap
+
+        wrap(argv)
     from mcpctl.cli import main as cli
 
     return cli(argv)

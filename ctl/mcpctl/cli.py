@@ -1,4 +1,4 @@
-"""The command line, all of it but `attach` and `proxy`.
+"""The command line, all of it but `attach`, `proxy` and `wrap`.
 
 Each noun is a module of `mcpctl.commands` that adds its own parsers. The first word says which one
 to load, so that a command pays for itself only; `--help` loads them all.
@@ -34,8 +34,9 @@ MODULES = {
 FAST = {
     "attach": "connect stdin and stdout to a server: what an MCP client starts",
     "proxy": "attach with the flags of 'fly mcp proxy'",
+    "wrap": "serve a stdio server over HTTP",
 }
-"""What `mcpctl.attach` runs by itself; here for the list of commands only."""
+"""What `__main__` runs by itself; here for the list of commands only."""
 
 INTERRUPTED = 130
 """128 + SIGINT, as a shell reports it."""

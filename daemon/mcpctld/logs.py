@@ -92,6 +92,20 @@ def open_log(path: str, *, to_stderr: bool) -> None:
         stream = logging.StreamHandler(sys.stderr)
         stream.setFormatter(TextFormatter())
         root.addHandler(stream)
+    _quieten(root)
+
+
+def log_to_stderr() -> None:
+    """Send all logs to stderr, as JSON: what runs in a machine is read by whoever collects its output."""
+    logging.raiseExceptions = False
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter())
+    root = logging.getLogger()
+    root.addHandler(handler)
+    _quieten(root)
+
+
+def _quieten(root: logging.Logger) -> None:
     root.setLevel(logging.INFO)
     for noisy in ("httpx", "httpcore", "watchfiles", "keyring", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

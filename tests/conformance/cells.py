@@ -12,6 +12,7 @@ from suite import Outcome, Suite
 
 from harness import Home
 
+OLDER = "2025-06-18"
 LEGACY = "2025-11-25"
 MODERN = "2026-07-28"
 
@@ -33,8 +34,10 @@ class Shape(enum.Enum):
     """Suite -> HTTP front -> stdio -> `mcpctl attach` -> HTTP fixture."""
     COMMAND = "command"
     """`mcpctl conformance` against the fixture alone."""
-    # mcpctl has no HTTP front of its own yet. When it has one: WRAP, suite -> our front -> stdio
-    # fixture; and the sandwich's front becomes ours.
+    WRAP = "wrap"
+    """Suite -> `mcpctl wrap` -> the fixture on stdio, of both eras or of one."""
+    WHOLE = "whole"
+    """Suite -> `mcpctl wrap` -> stdio -> `mcpctl attach` -> HTTP fixture."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -78,6 +81,13 @@ CELLS = (
     Cell(Shape.SANDWICH, MODERN),
     Cell(Shape.SANDWICH, LEGACY, bridged=True),
     Cell(Shape.SANDWICH, MODERN, bridged=True),
+    Cell(Shape.WRAP, OLDER),
+    Cell(Shape.WRAP, LEGACY),
+    Cell(Shape.WRAP, MODERN),
+    Cell(Shape.WRAP, LEGACY, bridged=True),
+    Cell(Shape.WRAP, MODERN, bridged=True),
+    Cell(Shape.WHOLE, LEGACY),
+    Cell(Shape.WHOLE, MODERN),
     Cell(Shape.COMMAND, MODERN),
 )
 """What `make conformance` runs."""
@@ -146,10 +156,20 @@ def _target(cell: Cell, home: Home) -> str:
         case Shape.SANDWICH:
             gate = cell.far_era if cell.bridged else ""
             return stage.front(home, stage.attached(stage.fixture(home, gate)))
+        case Shape.WRAP:
+            fixture = [*_gated(cell), *stage.FIXTURE, "stdio"]
+            return stage.wrap(home, fixture, spare=6 if cell.bridged else 1)
+        case Shape.WHOLE:
+            return stage.wrap(home, stage.attached(stage.fixture(home)))
         case Shape.DRIVER:
             return stage.driver(_mode(cell.far_era), "direct")
         case Shape.CLIENT:
             return stage.driver(_mode(cell.far_era), "attach", *_pinned(cell))
+
+
+def _gated(cell: Cell) -> tuple[str, ...]:
+    """What lets one era through to the fixture, if it is to speak one only."""
+    return (*stage.STDIO_GATE, cell.far_era) if cell.bridged else ()
 
 
 def _pinned(cell: Cell) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ HERE = Path(__file__).parent
 FIXTURE = (sys.executable, str(HERE / "everything.py"))
 DRIVER = (sys.executable, str(HERE / "driver.py"))
 GATE = (sys.executable, str(HERE / "eragate.py"))
+STDIO_GATE = (sys.executable, str(HERE / "stdiogate.py"))
 FRONT = suite.PACKAGES / "supergateway" / "dist" / "index.js"
 FRONT_SESSION_MS = 60_000
 END_BOUND_S = 10.0
@@ -42,6 +43,16 @@ def front(home: Home, child: list[str]) -> str:
         *("--sessionTimeout", str(FRONT_SESSION_MS), "--port", str(port), "--logLevel", "none"),
     )  # fmt: skip
     return f"{served.base}/mcp"
+
+
+def wrap(home: Home, child: list[str], spare: int = 1) -> str:
+    """Start our own HTTP front over a stdio command, and answer its URL.
+
+    A bridged process serves one kind of client; the suite is several, and gives each new one 0.6 s.
+    """
+    flags = ("--port", "0", "--spare", str(spare))
+    served = home.serve(program("mcpctl"), "wrap", *flags, "--", *child)
+    return f"http://localhost:{served.port}/mcp"
 
 
 def free_port() -> int:

@@ -1,5 +1,6 @@
 """The files for service managers are right by the judgement of the service managers' own tools."""
 
+import contextlib
 import json
 import os
 import plistlib
@@ -155,11 +156,11 @@ def _both_exist():
 
 
 def _open_sockets(pid):
-    return [
-        link
-        for fd in os.listdir(f"/proc/{pid}/fd")
-        if (link := os.readlink(f"/proc/{pid}/fd/{fd}")).startswith("socket:")
-    ]
+    links = []
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(FileNotFoundError):  # it was just closed
+            links.append(os.readlink(f"/proc/{pid}/fd/{fd}"))
+    return [link for link in links if link.startswith("socket:")]
 
 
 def test_the_templates_are_found_in_a_wheel_too(places, tmp_path, monkeypatch):

@@ -61,6 +61,23 @@ async def test_a_request_that_met_a_forgotten_session_is_answered_in_a_new_one(a
         assert len(made.messages) == 2  # nothing of the new session reached the client
 
 
+async def test_a_request_that_was_turned_away_for_a_while_may_meet_a_forgotten_session(
+    autojump_clock,
+):
+    async with session() as made:
+        request = made.send(id="a", method="tools/call", params={"name": "x"})
+        error = Unreachable("stopping")
+        error.unprocessed = True
+        made.server.downstream.fail(request.id, error)
+        again = await made.asked("tools/call", 1)
+        lose(made, again.raw)
+        await say_again(made, 1)
+        third = await made.asked("tools/call", 2)
+        assert not made.server.downstream.lost(third, SessionLost("gone"))  # once is enough
+        made.server.answer(third.id)
+        assert "result" in await made.heard("a")
+
+
 async def test_what_the_client_set_is_set_again(autojump_clock):
     async with session() as made:
         made.send(id=1, method="logging/setLevel", params={"level": "debug"})

@@ -15,7 +15,7 @@ from mcpctld.errors import McpctlError
 from mcpctld.protocols.jsonrpc import Batch, Message
 from mcpctld.protocols.mcp.bridge import Bridge, Fail, GiveUp, ToClient, ToServer
 from mcpctld.protocols.mcp.eras import Era
-from mcpctld.protocols.mcp.negotiation import Learned, Negotiation, Restart
+from mcpctld.protocols.mcp.negotiation import SILENCE_S, Learned, Negotiation, Restart
 from mcpctld.sessions.closing import Closing
 from mcpctld.sessions.commons import TRUST_REFUSALS_S
 from mcpctld.sessions.keeper import cancelled
@@ -29,7 +29,12 @@ PINS = frozenset(era.value for era in Era)
 class Gate(Layer):
     """Hands messages through as they are, or through a bridge."""
 
-    def __init__(self, context: Context, make_below: Callable[[Context], Upstream]) -> None:
+    def __init__(
+        self,
+        context: Context,
+        make_below: Callable[[Context], Upstream],
+        silence_s: float = SILENCE_S,
+    ) -> None:
         super().__init__(context)
         self._make_below = make_below
         self._negotiation = Negotiation(
@@ -37,6 +42,7 @@ class Gate(Layer):
             self._refuses,
             process=context.server.kind == "stdio",
             bridging=context.spec.era != "mirror",
+            silence_s=silence_s,
         )
         self._mirrors = False
         self._pumping = False

@@ -306,12 +306,12 @@ class Keeper(Layer):
     def lost(self, message: Message | Batch | None, error: McpctlError) -> bool:
         """The server does not know the session any more, or maybe does not.
 
-        What is refused in a session made for it is not refused for want of one.
+        What is refused so once more, in a session made for it, is not refused for want of one.
         """
         if message is None and not isinstance(error, SessionLost):
             self._renewal.suspect(error)
             return True
-        if any(self._retries.knows(part.id) for part in _parts(message)):
+        if any(self._retries.was_lost(part.id) for part in _parts(message)):
             return False
         if self.script.answer is not None:
             self._live = False
@@ -325,7 +325,9 @@ class Keeper(Layer):
         if message.kind is Kind.REQUEST:
             key = id_key(message.id)
             if self._sent.pop(key, None) is not None:
+                original = self._retries.original(key, message)
                 self._retry_or_fail(key, message, error)
+                self._retries.note_lost(original.id)
             elif not self._renewal.takes_failure(message.id, error):
                 self.above.fail(message.id, error)
         elif not self._live and message.method not in OF_THE_OLD_SESSION:

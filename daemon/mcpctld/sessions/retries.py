@@ -23,6 +23,8 @@ class Retry:
     tries: int = 0
     alias: bytes = b""
     """The id under which the server got it last, where that is not its own."""
+    lost: bool = False
+    """Whether it was refused because the session was gone."""
 
 
 class Retries:
@@ -109,10 +111,17 @@ class Retries:
         self._aliases.pop(id_key(retry.alias), None)
         return retry.alias
 
-    def knows(self, id: bytes) -> bool:
-        """Whether the request, by the id that the server saw, is one made again."""
+    def note_lost(self, id: bytes) -> None:
+        """The request, by its own id, was refused because the session was gone."""
+        retry = self._retries.get(id_key(id))
+        if retry is not None:
+            retry.lost = True
+
+    def was_lost(self, id: bytes) -> bool:
+        """Whether that has happened to the request before; by the id that the server saw."""
         key = id_key(id)
-        return key in self._retries or key in self._aliases
+        retry = self._retries.get(key) or self._aliases.get(key)
+        return retry is not None and retry.lost
 
     def close(self) -> None:
         """Nothing is made again any more."""

@@ -23,7 +23,7 @@ async def start_tls(
     """
     try:
         if context is None:
-            context = await trio.to_thread.run_sync(_system_context)
+            context = await trio.to_thread.run_sync(system_context)
         tls = trio.SSLStream(stream, context, server_hostname=host, https_compatible=True)
         await tls.do_handshake()
     except BaseException as exc:
@@ -50,7 +50,10 @@ def make_context() -> ssl.SSLContext:
     return context
 
 
-_system_context = functools.cache(make_context)
+@functools.cache
+def system_context() -> ssl.SSLContext:
+    """The same one each time; read once in the life of a daemon."""
+    return make_context()
 
 
 def _explain(host: str, cause: BaseException | None) -> McpctlError:

@@ -217,7 +217,9 @@ class WrapCore:
     async def _listen(self) -> None:
         """One GET, to its end. Raises what it was refused with."""
         self._lines = LineReader(self._limit)
-        headers = (("Accept", "text/event-stream"),)
+        headers = (
+            ("Accept", "application/json"),
+        )  # which these lines are, whatever they are labelled
         with Stream(self._endpoint, headers, self, self._take) as stream:
             self._stream = stream
             try:

@@ -11,7 +11,8 @@ from mcpctld.upstreams._unanswered import UnansweredPost
 
 HEADERS = (
     ("Content-Type", "application/json"),
-    ("Accept", "application/json, text/event-stream"),
+    # The answer has no body. Who names JSON and events is taken for a client of Streamable HTTP where both are known.
+    ("Accept", "*/*"),
 )
 
 

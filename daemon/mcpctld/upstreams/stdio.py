@@ -4,6 +4,7 @@ Each session has a process of its own. What it writes to stderr goes to the log 
 """
 
 import signal
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 
 import trio
 
@@ -23,13 +24,21 @@ LAST_WORDS_BOUND_S = 0.5
 """How long to wait for the exit code and the rest of stderr once stdout has ended."""
 
 
+Start = Callable[
+    [trio.Nursery, Sequence[str], Mapping[str, str], str | None], Coroutine[object, object, Child]
+]
+"""As `start_child`."""
+
+
 class Stdio(Upstream):
     """A session with a process of ours."""
 
     transport = "stdio"
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, start: Start = start_child) -> None:
+        """`start` gives the process."""
         super().__init__(context)
+        self._start = start
         self._child: Child | None = None
         self._stopped = False
         self._early: list[bytes] = []
@@ -44,7 +53,7 @@ class Stdio(Upstream):
     async def run(self) -> None:
         """Start the process and carry what it says; its end is the end of the session."""
         spec = self.context.spec
-        child = await start_child(self.context.nursery, spec.command or [], spec.env, spec.cwd)
+        child = await self._start(self.context.nursery, spec.command or [], spec.env, spec.cwd)
         try:
             if not self._stopped:
                 self._begin(child)

@@ -51,11 +51,13 @@ class Callers:
         return address
 
 
+@functools.lru_cache(maxsize=1024)
 def is_private(address: Address | None) -> bool:
     """Whether it is on Fly's private network, or on this machine."""
     return address is not None and (address.is_loopback or address in _SIX_PN)
 
 
+@functools.lru_cache(maxsize=1024)
 def client_key(address: Address | None) -> str:
     """Under what a client is counted: of IPv6 the /64, for its owner has every address in it."""
     if address is None:
@@ -82,5 +84,6 @@ def _parse_with_port(text: str) -> Address | None:
     return parse_address(text.partition(":")[0] if text.count(":") == 1 else text)
 
 
+@functools.lru_cache(maxsize=1024)
 def _is_near(address: Address | None) -> bool:
     return address is not None and not address.is_global

@@ -48,6 +48,7 @@ def read(argv: Sequence[str], environ: Mapping[str, str]) -> Options:
         replay=given.replay,
         machine_id=machine,
         max_children=given.max_children,
+        spare=given.spare,
         idle_timeout_s=given.idle_timeout,
         drain_timeout_s=given.drain_timeout,
         max_body_bytes=given.max_body,
@@ -175,6 +176,13 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
         help="how many programs may run at once (%(default)s)",
     )
     add(
+        "--spare",
+        metavar="N",
+        type=_whole,
+        default=1,
+        help="how many programs to start before anybody needs them (%(default)s)",
+    )
+    add(
         "--idle-timeout",
         metavar="S",
         type=_seconds,
@@ -203,10 +211,14 @@ def _port(text: str) -> int:
     return int(text)
 
 
-def _count(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 up")
+def _whole(text: str, least: int = 0) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) < least:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {least} up")
     return int(text)
+
+
+def _count(text: str) -> int:
+    return _whole(text, 1)
 
 
 def _seconds(text: str) -> float:

@@ -83,6 +83,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     machine_id: str = ""
     """The Fly machine this runs in; empty elsewhere."""
     max_children: int = 32
+    spare: int = 1
+    """How many programs are started before anybody needs them."""
     idle_timeout_s: float = 1800.0
     """How long a session may stay without a request or an open stream."""
     drain_timeout_s: float = 10.0

@@ -320,6 +320,20 @@ def test_a_process_that_has_answered_is_not_silent():
     assert talk.events() == []
 
 
+@pytest.mark.parametrize(
+    "second",
+    [INITIALIZE, parse(b'[{"jsonrpc":"2.0","id":1,"method":"ping"}]')],
+    ids=["initialize", "batch"],
+)
+def test_nobody_waits_for_an_answer_in_an_era_that_the_client_has_given_up(second):
+    talk = Talk(process=True)
+    talk.client(DISCOVER)
+    assert talk.client(second) == [Restart(), ToServer(second)]
+    assert talk.talk.deadline == math.inf
+    talk.talk.receive_time(SILENCE_S)
+    assert talk.events() == []
+
+
 def test_a_process_that_ends_at_discover_is_of_the_legacy_era():
     talk = Talk(process=True)
     talk.client(DISCOVER)

@@ -19,7 +19,7 @@ from mcpctld.protocols.mcp.eras import Era, Verdict, era_of, is_silent, judge
 from mcpctld.protocols.mcp.objects import close_object, open_object
 
 SILENCE_S = 5.0
-"""A process that does not answer a modern client's first request within this is of the legacy era."""
+"""A process that does not answer a modern client's first request within this is of the legacy era, as a rule."""
 MAX_KEPT = 64
 """Messages kept until the server has shown its era."""
 PROBE_ID = b'"mcpctl:discover"'
@@ -52,12 +52,14 @@ class Negotiation:
         *,
         process: bool = False,
         bridging: bool = True,
+        silence_s: float = SILENCE_S,
     ) -> None:
         """`make_bridge` for a client of an era; `refuses`: what is remembered of the server; `process`: it is one."""
         self._make_bridge = make_bridge
         self._refuses = refuses
         self._process = process
         self._bridging = bridging
+        self._silence_s = silence_s
         self._events: deque[Event] = deque()
         self._era: Era | None = None
         self._first: Message | None = None  # its answer tells the server's era
@@ -114,6 +116,7 @@ class Negotiation:
         """The client has tried one era and now goes on with the other."""
         self._bridge = self._first = self._held = self._probe = None
         self._settled = False
+        self._silent_at = math.inf
         self._kept.clear()
         self._emit(Restart())
 
@@ -129,7 +132,7 @@ class Negotiation:
             if isinstance(message, Message):
                 self._first = message
             if self._process and era is Era.MODERN:
-                self._silent_at = now + SILENCE_S
+                self._silent_at = now + self._silence_s
             self._to_server(message)
 
     def forget(self, id: bytes, now: float) -> None:
@@ -189,7 +192,7 @@ class Negotiation:
     def receive_time(self, now: float) -> None:
         """Do what is due."""
         if now >= self._silent_at and self._first is not None and self._bridge is None:
-            self._held = TimedOut(f"no answer to {self._first.method} within {SILENCE_S:g} s")
+            self._held = TimedOut(f"no answer to {self._first.method} within {self._silence_s:g} s")
             self._put_bridge(now)
         elif self._bridge is not None:
             self._bridge.receive_time(now)

@@ -1,0 +1,161 @@
+"""Two machines of one app behind a proxy that knows `fly-replay`: every request finds the machine of its session."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+import trio
+
+from e2e import wrapped
+from e2e.rawclient import CLIENT, LATEST, RawClient
+from e2e.stage import Stage
+from e2e.wrapped import BOTH, Wrap, request
+from fixtures import flyproxy
+from fixtures.flyproxy import FlyProxy
+from harness import Home
+
+TOKEN = "a-token-that-both-have"
+MACHINES = ("148e21c4", "5683d20b")
+FIELDS = {"Authorization": f"Bearer {TOKEN}", "Accept": BOTH, "MCP-Protocol-Version": LATEST}
+
+
+def machine(home: Home, name: str) -> Wrap:
+    """A wrap as it runs in a machine of Fly's."""
+    env = {"FLY_MACHINE_ID": name, "FLY_MCP_BEARER_TOKEN": TOKEN}
+    return wrapped.start(home, (), "--max-children", "256", env=env)
+
+
+@pytest.fixture
+def app(home: Home) -> dict[str, Wrap]:
+    return {name: machine(home, name).wait_ready() for name in MACHINES}
+
+
+@contextlib.asynccontextmanager
+async def edge(app: dict[str, Wrap]) -> AsyncIterator[tuple[FlyProxy, httpx.AsyncClient]]:
+    """The proxy, and a client of it."""
+    ports = {name: wrap.port for name, wrap in app.items()}
+    async with (
+        flyproxy.serve(ports) as proxy,
+        httpx.AsyncClient(base_url=proxy.base, headers=FIELDS, timeout=60) as client,
+    ):
+        yield proxy, client
+
+
+class Visitor:
+    """One session."""
+
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        self.client = client
+        self.id = ""
+        self.pid = 0
+
+    @property
+    def machine(self) -> str:
+        """Where it lives."""
+        return self.id.partition(".")[0]
+
+    async def begin(self) -> None:
+        params = {"protocolVersion": LATEST, "capabilities": {}, "clientInfo": CLIENT}
+        answer = await self.post(request(0, "initialize", **params))
+        assert answer.status_code == 200, answer.text
+        self.id = answer.headers["Mcp-Session-Id"]
+        told = await self.post({"jsonrpc": "2.0", "method": "notifications/initialized"})
+        assert told.status_code == 202
+        self.pid = await self.ask()
+
+    async def post(self, message: dict[str, Any]) -> httpx.Response:
+        fields = {"Mcp-Session-Id": self.id} if self.id else {}
+        return await self.client.post("/", json=message, headers=fields)
+
+    async def ask(self) -> int:
+        """The process that answers."""
+        answer = await self.post(request(1, "test/pid"))
+        assert answer.status_code == 200, answer.text
+        return int(answer.json()["result"]["pid"])
+
+    async def stay(self, times: int) -> None:
+        """Ask again and again: it is always the same one."""
+        for _ in range(times):
+            assert await self.ask() == self.pid
+
+
+@pytest.mark.parametrize("count", [16, pytest.param(200, marks=pytest.mark.slow)])
+async def test_every_request_finds_its_session_and_a_dead_machine_s_are_gone(
+    app: dict[str, Wrap], count: int
+) -> None:
+    async with edge(app) as (proxy, client):
+        visitors = [Visitor(client) for _ in range(count)]
+        await _all(visitors, Visitor.begin, at_once=8)
+        homes = [visitor.machine for visitor in visitors]
+        assert min(homes.count(name) for name in MACHINES) >= count // 4
+        assert len({visitor.pid for visitor in visitors}) == count
+        await _all(visitors, lambda visitor: visitor.stay(4), at_once=16)
+        assert proxy.replays > count
+        assert proxy.lost == 0
+        dead, alive = MACHINES
+        await trio.to_thread.run_sync(app[dead].kill)
+        for visitor in visitors:
+            if visitor.machine == alive:
+                await visitor.stay(1)
+            else:
+                assert (await visitor.post(request(2, "test/pid"))).status_code == 404
+        assert proxy.lost == homes.count(dead)
+
+
+async def _all(visitors: list[Visitor], step: Any, at_once: int) -> None:
+    limit = trio.CapacityLimiter(at_once)
+
+    async def one(visitor: Visitor) -> None:
+        async with limit:
+            await step(visitor)
+
+    async with trio.open_nursery() as nursery:
+        for visitor in visitors:
+            nursery.start_soon(one, visitor)
+
+
+async def test_clients_of_mcpctl_attach_recover_when_their_machine_dies(
+    stage: Stage, app: dict[str, Wrap]
+) -> None:
+    async with edge(app) as (proxy, _), contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(trio.to_thread.run_sync, stage.home.stop_daemon)
+        clients: list[RawClient] = []
+        for _ in range(4):
+            where = {"url": f"{proxy.base}/", "version": LATEST}
+            session = stage.session(None, "--bearer-token", TOKEN, **where)
+            clients.append(await stack.enter_async_context(session))
+        before = [(await client.ask(1, "test/pid"))["result"]["pid"] for client in clients]
+        assert len(set(before)) == len(clients)
+        dead = next(wrap for wrap in app.values() if before[0] in wrap.below())
+        theirs = [pid in dead.below() for pid in before]
+        await trio.to_thread.run_sync(dead.kill)
+        after = [(await client.ask(2, "test/pid"))["result"]["pid"] for client in clients]
+        for was_there, old, new in zip(theirs, before, after, strict=True):
+            assert (old == new) is not was_there
+        assert len(set(after)) == len(clients)
+
+
+async def test_ids_that_nobody_has_signed_are_replayed_nowhere(app: dict[str, Wrap]) -> None:
+    async with edge(app) as (proxy, client):
+        visitor = Visitor(client)
+        await visitor.begin()
+        before = proxy.replays
+        name, random, signature = visitor.id.split(".")
+        for other in (name, *MACHINES, "9" * 14):
+            visitor.id = f"{other}.{random}.{signature[::-1]}"
+            assert (await visitor.post(request(1, "ping"))).status_code == 404
+        assert proxy.replays == before
+
+
+async def test_a_body_that_the_proxy_cannot_keep_is_refused_clearly(app: dict[str, Wrap]) -> None:
+    async with edge(app) as (_, client):
+        visitor = Visitor(client)
+        await visitor.begin()
+        message = request(1, "test/pid", text="x" * 1_100_000)
+        answers = [await visitor.post(message) for _ in MACHINES]
+        statuses = sorted(answer.status_code for answer in answers)
+        assert statuses == [200, 413]
+        refused = next(answer for answer in answers if answer.status_code == 413)
+        assert "another machine" in refused.json()["error"]["message"]
