@@ -65,7 +65,7 @@ def unavailable(what: str, reason: str) -> NoReturn:
     pytest.skip(reason)
 
 
-def wait_until(condition: Callable[[], object], what: str, within_s: float = 10.0) -> None:
+def wait_until(condition: Callable[[], object], what: str, within_s: float = 30.0) -> None:
     """Block until `condition()` is true; `AssertionError` after `within_s` seconds."""
     deadline = time.monotonic() + within_s
     while not condition():
@@ -74,7 +74,7 @@ def wait_until(condition: Callable[[], object], what: str, within_s: float = 10.
         time.sleep(POLL_S)
 
 
-async def until(condition: Callable[[], object], what: str, within_s: float = 10.0) -> None:
+async def until(condition: Callable[[], object], what: str, within_s: float = 30.0) -> None:
     """The same for trio. For states of other processes that offer nothing to wait on."""
     with trio.move_on_after(within_s):
         while not condition():  # noqa: ASYNC110 -- another process has no event

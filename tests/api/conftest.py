@@ -17,7 +17,7 @@ from mcpctl import shapes
 from mcpctld.errors import NotFound, UserError
 from mcpctld.sessions.events import EventBus, Subscription
 
-BOUND_S = 5
+BOUND_S = 30
 """For any one wait of a test: far above what it takes, far below patience."""
 
 

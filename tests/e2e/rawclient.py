@@ -114,12 +114,12 @@ class RawClient:
         assert self.process.stdin is not None
         await self.process.stdin.aclose()
 
-    async def finish(self, within_s: float = 10.0) -> int:
+    async def finish(self, within_s: float = 30.0) -> int:
         """Close standard input and wait for the exit code."""
         await self.close_stdin()
         return await self.exit(within_s)
 
-    async def exit(self, within_s: float = 10.0) -> int:
+    async def exit(self, within_s: float = 30.0) -> int:
         """Wait for the exit code, and for the rest of standard error."""
         with trio.fail_after(within_s):
             await self.errors_ended.wait()

@@ -56,7 +56,8 @@ async def test_a_session_outlives_the_server_s_process(stage: Stage) -> None:
     async with attached(stage, wrap) as client:
         first = await pid_of(client, 1)
         os.kill(first, signal.SIGKILL)
-        await until(lambda: first not in wrap.below(), "the end of the process")
+        log = stage.home.path / "served.out"
+        await until(lambda: "upstream.ended" in log.read_text(), "wrap to notice the end")
         assert await pid_of(client, 2) not in (0, first)
         assert await client.finish() == 0
 
