@@ -54,13 +54,13 @@ test: setup tests/node/node_modules/.ready  ## the tests, without the slow ones
 test-all: setup tests/node/node_modules/.ready  ## all tests
 	$(RUN) pytest
 
-conformance: setup $(SUITE)/node_modules/.ready $(SUITE)/node/.ready  ## the official MCP suite (ONLY="sandwich 2026-07-28")
+conformance: setup $(SUITE)/node_modules/.ready $(SUITE)/node/.ready  ## the official MCP suite (ONLY="wrap 2026-07-28")
 	$(BIN)/python tests/conformance/run.py $(ONLY)
 
 lint: setup  ## style, trio manners, spelling, who may import whom
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	git ls-files "daemon/*.py" "ctl/*.py" | xargs $(BIN)/flake8-async $(ASYNC_RULES)
+	git ls-files "daemon/*.py" "ctl/*.py" | xargs -P 2 -n 100 $(BIN)/flake8-async $(ASYNC_RULES)
 	git ls-files | grep -v -e '^locks/' -e package-lock.json | xargs $(BIN)/codespell
 	$(BIN)/lint-imports
 

@@ -4,7 +4,7 @@ import tomllib
 
 import pytest
 import verdicts
-from cells import BY_NAME, CELLS, CONTROLS, selected
+from cells import ASKED_FOR, BY_NAME, CELLS, CONTROLS, selected
 from suite import NO_RESULT, Outcome, outcome
 from verdicts import Expected, Verdict, judge
 
@@ -81,7 +81,7 @@ def test_a_line_for_a_scenario_that_is_not_run_is_told():
 
 
 def test_every_file_belongs_to_a_run_and_names_controls_only():
-    names = {cell.name.replace(" ", "-"): cell for cell in CELLS}
+    names = {cell.name.replace(" ", "-"): cell for cell in (*CELLS, *ASKED_FOR)}
     for file in verdicts.EXPECTED.iterdir():
         for entry in verdicts.expectations(names[file.stem]):
             assert entry.control not in CELLS or entry.control.shape.value == "gate"
