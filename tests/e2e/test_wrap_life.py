@@ -27,7 +27,8 @@ FAMILY = (
 @pytest.fixture
 def wrap(home: Home) -> Wrap:
     *_, folder = wrapped.parrot(home)
-    return wrapped.start(home, (sys.executable, "-I", "-S", "-c", FAMILY, folder))
+    command = (sys.executable, "-I", "-S", "-c", FAMILY, folder)
+    return wrapped.start(home, command, "--spare", "0")  # nothing begins behind the test's back
 
 
 def pids(home: Home) -> list[int]:
@@ -68,7 +69,7 @@ def test_whole_process_groups_end_with_their_session(wrap: Wrap) -> None:
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_nothing_is_left_however_it_ends(wrap: Wrap, how: signal.Signals) -> None:
-    wrap.begin()
+    wrap.wait_ready().begin()
     os.kill(wrap.pid, how)
     code = wrap.served.process.wait(15)
     assert code == (-signal.SIGKILL if how is signal.SIGKILL else 0)
