@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from e2e import real
 from e2e.stage import Stage
 from fixtures import scripted
 from harness import Home
@@ -50,6 +51,13 @@ async def upstream(stage: Stage) -> AsyncIterator[scripted.Upstream]:
     """A scriptable HTTP server in the test's own event loop; it outlives the daemon."""
     async with stage.upstream() as running:
         yield running
+
+
+@pytest.fixture
+def what_it_needs(client: real.Client, server: real.Server) -> None:
+    """Skip a cell of a matrix where Node.js is missing; here, as a skip within trio loses its reason."""
+    if client.library == "typescript" or server.needs_node:
+        real.node()
 
 
 @pytest.fixture

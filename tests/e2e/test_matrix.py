@@ -77,13 +77,6 @@ def house() -> Iterator[House]:
         yield House(home)
 
 
-@pytest.fixture
-def what_it_needs(client: real.Client, server: real.Server) -> None:
-    """Skip the cell where Node.js is missing; here, as a skip within trio loses its reason."""
-    if client.library == "typescript" or server.needs_node:
-        real.node()
-
-
 def fill_in(plan: Plan, **values: str) -> Plan:
     """The plan with names in capitals replaced by what this run has."""
     text = json.dumps(dataclasses.asdict(plan))

@@ -82,13 +82,6 @@ def wraps() -> Iterator[Wraps]:
         yield Wraps(home)
 
 
-@pytest.fixture
-def what_it_needs(client: real.Client, server: real.Server) -> None:
-    """Skip the cell where Node.js is missing; here, as a skip within trio loses its reason."""
-    if client.library == "typescript" or server.needs_node:
-        real.node()
-
-
 @pytest.mark.usefixtures("what_it_needs")
 @pytest.mark.parametrize(("client", "server", "path"), CELLS)
 async def test_every_feature_works(

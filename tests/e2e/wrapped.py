@@ -8,7 +8,6 @@ import os
 import re
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -198,8 +197,3 @@ def read_until(sock: socket.socket, wanted: bytes) -> bytes:
             break
         seen += chunk
     return seen
-
-
-def curl(*words: str, within_s: float = ANSWER_S) -> subprocess.CompletedProcess[bytes]:
-    """Run curl to its end."""
-    return subprocess.run(["curl", *words], capture_output=True, timeout=within_s, check=False)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from fixtures import jsonc
 from fixtures.jsonc import ENTRY, SECTION, Writer
 from mcpctl.editing import json_editor
-from mcpctl.editing.json_layout import comments, parse
+from mcpctl.editing.json_layout import parse
 from mcpctl.editing.problems import Uneditable, Unreadable
 from mcpctl.editing.splices import difference
 
@@ -188,6 +188,14 @@ def check(document):
 
 def without(value):
     return {**value, SECTION: {k: v for k, v in value[SECTION].items() if k != "new"}}
+
+
+COMMENTS = re.compile(r'"(?:[^"\\]|\\.)*"|(?P<comment>//[^\r\n]*|/\*.*?\*/)', re.DOTALL)
+
+
+def comments(text):
+    """All comments of a text, in order."""
+    return [match[0] for match in COMMENTS.finditer(text) if match["comment"] is not None]
 
 
 def check_removal(document):

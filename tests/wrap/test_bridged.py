@@ -67,6 +67,7 @@ async def test_principals_share_neither_a_bridged_session_nor_its_questions(
             made.front.health._known.set()
         alices, asked = await park(made, ALICE)
         assert asked["resultType"] == "input_required"
+        assert asked["requestState"].startswith("here.")  # so that any machine knows whose it is
         bobs, _ = await park(made, BOB)
         assert alices is not bobs
         # Bob says what Alice was told: her process must hear nothing of it.

@@ -181,4 +181,5 @@ async def test_what_is_said_before_there_is_a_process_comes_first(autojump_clock
         await made.asked("notifications/initialized")
         assert [b"initialize" in line for line in made.processes[0].sent] == [True, True]
         session.close()
-        await session.conversation.wait_over()
+        await trio.testing.wait_all_tasks_blocked()
+        assert not made.front.running

@@ -277,6 +277,19 @@ async def test_a_request_for_another_machines_session_is_sent_there(autojump_clo
         assert made.processes == []
 
 
+async def test_an_answer_to_another_machines_question_is_sent_there(autojump_clock):
+    async with stage("legacy", machine="m1", secret=SECRET) as other:
+        state = other.world.affinity.new_id()
+    async with stage("legacy", machine="m2", secret=SECRET, health=True) as made:
+        answer = modern(1, inputResponses={}, requestState=state)
+        reply = made.ask(answer)
+        assert reply.headers["fly-replay"] == "instance=m1;timeout=10s;fallback=force_self"
+        gone = made.ask(answer, "fly-replay-failed: instance=m1")
+        assert gone.status == 404
+        forged = made.ask(modern(1, inputResponses={}, requestState=f"{state[:-2]}zz"))
+        assert "fly-replay" not in forged.headers
+
+
 @pytest.mark.parametrize(
     "forge",
     [

@@ -15,7 +15,6 @@ from mcpctl.editing.problems import Unreadable
 _COMMENT = r"//[^\r\n]*+|/\*.*?\*/"
 _TRIVIA = rf"(?:[ \t\r\n]++|{_COMMENT})*+"
 _STRING = r'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
-_COMMENTS = re.compile(rf"{_STRING}|(?P<comment>{_COMMENT})", re.DOTALL)
 _BLANKED = re.compile(
     # What stays is passed over here, inside the engine: a file may have a million strings.
     rf"(?P<kept>(?:[^\"/,\[{{]++|{_STRING}|,(?!{_TRIVIA}[\]}}])|[\[{{](?!{_TRIVIA},)|/(?![/*]))*+)"
@@ -117,11 +116,6 @@ def comments_end(text: str, at: int) -> int:
     match = _REST_OF_LINE.match(text, at)
     assert match is not None
     return match.end()
-
-
-def comments(text: str) -> list[str]:
-    """All comments of a text, in order."""
-    return [match[0] for match in _COMMENTS.finditer(text) if match["comment"] is not None]
 
 
 def has_line_end(text: str) -> bool:

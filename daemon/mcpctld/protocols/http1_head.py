@@ -48,11 +48,6 @@ class Head(msgspec.Struct, frozen=True):
     content_length: int | None
     chunked: bool
 
-    @property
-    def has_body(self) -> bool:
-        """Whether bytes follow the head."""
-        return self.chunked or bool(self.content_length)
-
     def __repr__(self) -> str:  # a query may hold a secret
         return f"<Head {self.method} {self.target.partition('?')[0]} {self.headers!r}>"
 

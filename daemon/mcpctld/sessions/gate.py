@@ -26,6 +26,11 @@ PINS = frozenset(era.value for era in Era)
 """What a server's file may say of its era, so that nothing is asked."""
 
 
+def new_token() -> str:
+    """192 random bits."""
+    return secrets.token_urlsafe(24)
+
+
 class Gate(Layer):
     """Hands messages through as they are, or through a bridge."""
 
@@ -34,9 +39,12 @@ class Gate(Layer):
         context: Context,
         make_below: Callable[[Context], Upstream],
         silence_s: float = SILENCE_S,
+        make_token: Callable[[], str] = new_token,
     ) -> None:
+        """`make_token` names what a bridge keeps for its client: text that nobody can guess."""
         super().__init__(context)
         self._make_below = make_below
+        self._make_token = make_token
         self._negotiation = Negotiation(
             self._make_bridge,
             self._refuses,
@@ -72,7 +80,7 @@ class Gate(Layer):
             return LegacyToModern(self.context.shared.facts.wrapped)
         from mcpctld.protocols.mcp.modern_to_legacy.bridge import ModernToLegacy
 
-        return ModernToLegacy(lambda: secrets.token_urlsafe(24))
+        return ModernToLegacy(self._make_token)
 
     # ------------------------------------------------------------ what is below
 

@@ -21,7 +21,7 @@ HERE = "here"
 
 _PURPOSE = b"mcpctl wrap: session ids"
 _SIGNATURE_BYTES = 15
-_RANDOM_BYTES = 15
+_RANDOM_BYTES = 16
 
 
 class Replay(NamedTuple):
@@ -47,7 +47,7 @@ class Affinity:
         return f"<Affinity of {self._machine}>"
 
     def new_id(self) -> str:
-        """An id that nobody can guess (120 bits)."""
+        """An id that nobody can guess (128 bits)."""
         named = f"{self._machine}.{_text(self._entropy(_RANDOM_BYTES))}"
         return f"{named}.{self._sign(named)}"
 

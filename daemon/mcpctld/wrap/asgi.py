@@ -111,15 +111,11 @@ def _request(scope: Scope) -> Request:
     raw: bytes = scope.get("raw_path") or scope["path"].encode()
     path = raw.partition(b"?")[0].decode("latin-1")
     root = scope.get("root_path", "")
-    headers = list(scope["headers"])
-    authority = scope.get("extensions", {}).get("authority")
-    if authority and not any(name == b"host" for name, _ in headers):
-        headers.append((b"host", authority))
     return Request(
         method=scope["method"],
         path=path.removeprefix(root) or "/",
         query=scope["query_string"].decode("latin-1"),
-        headers=Headers(headers),
+        headers=Headers(list(scope["headers"])),
         body=b"",
         peer=scope["client"][0] if scope.get("client") else "",
         local=tuple(scope.get("server") or ()),

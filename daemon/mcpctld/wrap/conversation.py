@@ -63,7 +63,6 @@ class Conversation:
         self._heard = False
         self._gate: Gate | None = None
         self._closing = trio.Event()
-        self._over = trio.Event()
         self.log = FieldLogger(world.log.logger, {"session": name})
 
     def begin(self) -> None:
@@ -84,7 +83,6 @@ class Conversation:
             self._world.figures.children_failed += 1
             self._world.on_failure()
             self.log.warning("child.failed", extra={"error": str(exc)})
-        self._over.set()
         self._gate = None
         self._listener.ended(error)
 
@@ -92,7 +90,12 @@ class Conversation:
         self._world.figures.children_started += 1
         failure: McpctlError | None = None
         async with trio.open_nursery() as nursery:
-            self._gate = gate = Gate(self._context(nursery), self._make_below, SILENCE_S)
+            new_id = (
+                self._world.affinity.new_id
+            )  # so that what a bridge keeps is found from any machine
+            self._gate = gate = Gate(
+                self._context(nursery), self._make_below, SILENCE_S, make_token=new_id
+            )
             early, self._early = self._early, []
             for message in early:
                 gate.send(message)
@@ -134,10 +137,6 @@ class Conversation:
     def close(self) -> None:
         """End the process."""
         self._closing.set()
-
-    async def wait_over(self) -> None:
-        """Wait until it has ended."""
-        await self._over.wait()
 
     @property
     def bridge(self) -> str | None:

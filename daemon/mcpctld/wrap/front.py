@@ -29,7 +29,14 @@ from mcpctld.wrap.guard import HEALTH, RESOURCE_METADATA, Guard
 from mcpctld.wrap.health import Health
 from mcpctld.wrap.http_sse import SseSession
 from mcpctld.wrap.modern import HttpAsker, Pool
-from mcpctld.wrap.reading import EVENTS_TYPE, read_message, session_id, speaks_fly, version
+from mcpctld.wrap.reading import (
+    EVENTS_TYPE,
+    read_message,
+    request_state,
+    session_id,
+    speaks_fly,
+    version,
+)
 from mcpctld.wrap.session import Session, parts_of, requests_of
 from mcpctld.wrap.sessions import Sessions
 from mcpctld.wrap.spares import Spares
@@ -118,7 +125,7 @@ class Front:
             reply.send(200, (("Content-Type", METRICS_TYPE),), body)
         elif request.path.startswith(RESOURCE_METADATA):
             self._say_metadata(request.path, reply)
-        elif self._belongs_elsewhere(request, reply):
+        elif self._belongs_elsewhere(session_id(request), request, reply):
             pass
         elif request.method == "POST":
             self._post(request, reply, principal, path)
@@ -145,9 +152,8 @@ class Front:
         else:
             reply.send(200, answers.JSON, document)
 
-    def _belongs_elsewhere(self, request: Request, reply: Reply) -> bool:
-        """Have a request for another machine's session sent there; True when that, or a refusal, is the answer."""
-        id = session_id(request)
+    def _belongs_elsewhere(self, id: str | None, request: Request, reply: Reply) -> bool:
+        """Have a request for what another machine holds under `id` sent there; True when it is answered with that."""
         owner = self._world.affinity.owner(id) if id else None
         if owner is None:
             return False
@@ -189,6 +195,8 @@ class Front:
         refused = check(message, request.headers.get, self._world.shared.facts.tools)
         if refused is not None:
             _refuse(reply, refused, id)
+        elif self._belongs_elsewhere(request_state(message), request, reply):
+            pass  # a question that a bridge there has asked
         elif message.kind is not Kind.REQUEST:
             reply.send(202, ())  # this revision has no notification that would mean anything
         elif self.health.known:

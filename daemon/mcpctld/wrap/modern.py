@@ -9,7 +9,6 @@ Log messages are not tied to requests on stdio (2026-07-28, stdio), so of the re
 has one at a time.
 """
 
-import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -75,7 +74,6 @@ class Question:
     asker: Asker
     member: Member
     began: float
-    full_since: float = math.inf
 
     @property
     def logs(self) -> bool:

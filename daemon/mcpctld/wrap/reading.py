@@ -4,6 +4,8 @@ from urllib.parse import parse_qs
 
 from mcpctld.drivers.http.server import Reply, Request
 from mcpctld.protocols.jsonrpc import Batch, Malformed, Message, parse
+from mcpctld.protocols.mcp.objects import open_text
+from mcpctld.protocols.mcp.paths import value_at
 from mcpctld.wrap import answers
 from mcpctld.wrap.answers import SESSION
 
@@ -23,6 +25,13 @@ def session_id(request: Request) -> str | None:
     if id is None and "sessionId=" in request.query:
         id = parse_qs(request.query).get("sessionId", [None])[0]
     return id
+
+
+def request_state(message: Message) -> str | None:
+    """What the answer to a question names it by (2026-07-28, "Multi Round-Trip Requests")."""
+    if b"requestState" not in message.raw:
+        return None
+    return open_text(value_at(message.params, ("requestState",)))
 
 
 def speaks_fly(request: Request, accept: str) -> bool:

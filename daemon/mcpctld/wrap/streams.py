@@ -51,10 +51,6 @@ class EventLog:
         """What the stream said after that."""
         return [kept for kept in self._events if kept.stream == stream and kept.number > number]
 
-    def holds(self, stream: int) -> bool:
-        """Whether anything of the stream is kept."""
-        return any(kept.stream == stream for kept in self._events)
-
 
 def event(data: bytes, id: bytes = b"") -> bytes:
     """One server-sent event of type `message`."""
