@@ -17,6 +17,26 @@ DEFAULT_CALL_TIMEOUT_S = 3600.0
 """Tools may work for long, and clients give up by themselves; this only keeps a lost call from hanging for ever."""
 
 
+class FlySpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The table `[fly]` of a server: the machine behind its URL, and when that is to be awake."""
+
+    app: str
+    """The name of its app."""
+    machine: str | None = None
+    """The id of its machine; without one, any machine of the app."""
+    at: Literal["fly.io", "local"] = "fly.io"
+    """Which Fly the app lives on: `local` is the one of `mcpctl localfly`."""
+    policy: Literal["attached", "always", "never"] = "attached"
+    """`attached` wakes the machine ahead of need, and lets it sleep when nobody calls; `always` keeps it awake;
+    `never` leaves both to Fly's proxy."""
+    sleep: Literal["suspend", "stop"] = "suspend"
+    """How it is put to sleep. What Fly cannot suspend is stopped."""
+    idle_timeout_s: float = 300.0
+    """How long after the last call an `attached` machine is put to sleep."""
+    wake_at: list[str] = []
+    """Times of this computer's clock by which the machine is to be awake, as in `Mon-Fri 08:50` or `09:00`."""
+
+
 class ServerSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How to reach one MCP server: a `url`, or a `command` to run here.
 
@@ -42,6 +62,8 @@ class ServerSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """How long one request may take once it was sent."""
     cache: bool = True
     """Whether lists are kept on disk, and given to clients while the server is not up."""
+    fly: FlySpec | None = None
+    """The Fly machine behind `url`, if `mcpctl` is to wake it."""
 
 
 class Server(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,14 +1,19 @@
 """The rules of a server: what is accepted, and what is refused with which words."""
 
 import math
+from typing import Any
 
 import pytest
 
 from mcpctld.config.check import nearest, server_problems, settings_problems, split_url
-from mcpctld.model import ServerSpec, Settings
+from mcpctld.model import FlySpec, ServerSpec, Settings
 
 URL = "https://mcp.example/mcp"
 SECRET = {"Authorization": "Bearer ${secret:token}"}
+
+
+def fly(app: str = "slack-mcp", **fields: Any) -> ServerSpec:
+    return ServerSpec(url=URL, fly=FlySpec(app=app, **fields))
 
 
 @pytest.mark.parametrize(
@@ -29,6 +34,8 @@ SECRET = {"Authorization": "Bearer ${secret:token}"}
         ServerSpec(command=["/bin/echo", "${HOME}"], env={"A": "${secret:a}\nb"}, cwd="/"),
         ServerSpec(command=["/bin/echo"], transport="stdio"),
         ServerSpec(url=URL, connect_timeout_s=0.001, call_timeout_s=1e9),
+        fly(machine="d8d9014b2c3e78", at="local", policy="never", sleep="stop"),
+        fly(wake_at=["09:00", "Mon-Fri 08:50", "Sat,Sun 10:00", "Mon-Wed,Fri 23:59"]),
     ],
 )
 def test_a_sensible_server_has_no_problems(spec):
@@ -83,6 +90,15 @@ def test_a_sensible_server_has_no_problems(spec):
         (ServerSpec(url=URL, call_timeout_s=-1), "call_timeout_s"),
         (ServerSpec(url=URL, call_timeout_s=math.nan), "call_timeout_s"),
         (ServerSpec(url=URL, call_timeout_s=math.inf), "call_timeout_s"),
+        (ServerSpec(command=["/bin/echo"], fly=FlySpec(app="a")), "[fly] goes with url"),
+        (fly(app="Not_An_App"), "fly.app 'Not_An_App'"),
+        (fly(app=""), "fly.app ''"),
+        (fly(machine="a b"), "fly.machine 'a b'"),
+        (fly(idle_timeout_s=0), "fly.idle_timeout_s"),
+        (fly(idle_timeout_s=math.nan), "fly.idle_timeout_s"),
+        (fly(wake_at=["9:00"]), "fly.wake_at '9:00'"),
+        (fly(wake_at=["09:00", "Monday 09:00"]), "fly.wake_at 'Monday 09:00'"),
+        (fly(wake_at=["24:00"]), "fly.wake_at '24:00'"),
     ],
 )
 def test_a_broken_rule_is_named(spec, words):

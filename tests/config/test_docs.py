@@ -7,14 +7,19 @@ import msgspec
 import pytest
 
 from mcpctld.config.load import load_folder
-from mcpctld.model import ServerSpec, Settings
+from mcpctld.model import FlySpec, ServerSpec, Settings
 
 TEXT = (Path(__file__).parents[2] / "docs" / "config.md").read_text()
 ROWS = {match[1]: match[0] for match in re.finditer(r"^\| `(\w+)` \|.*$", TEXT, flags=re.MULTILINE)}
 
 
 @pytest.mark.parametrize(
-    "field", [*msgspec.structs.fields(ServerSpec), *msgspec.structs.fields(Settings)]
+    "field",
+    [
+        field
+        for struct in (ServerSpec, FlySpec, Settings)
+        for field in msgspec.structs.fields(struct)
+    ],
 )
 def test_every_field_is_documented_with_its_default(field):
     row = ROWS[field.name]
@@ -43,4 +48,4 @@ def test_the_examples_can_be_used(tmp_path):
         path.chmod(0o600)
     loaded = load_folder(str(tmp_path))
     assert loaded.errors == []
-    assert len(loaded.servers) == 2
+    assert len(loaded.servers) == 3

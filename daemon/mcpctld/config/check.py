@@ -18,6 +18,11 @@ _HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+")
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110 §5.6.2
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")  # RFC 9110 §5.5
 _INSTANCE = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_APP = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_DAY = "(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)"
+_WAKE_TIME = re.compile(
+    rf"(?:{_DAY}(?:-{_DAY})?(?:,{_DAY}(?:-{_DAY})?)* )?(?:[01][0-9]|2[0-3]):[0-5][0-9]"
+)
 UNFIT = "a line break, another control character, or one beyond Latin-1"
 _SECRET_NAME = re.compile(r"authorization|cookie|token|key|secret|passw", re.IGNORECASE)
 
@@ -205,6 +210,23 @@ def _timeouts(spec: ServerSpec) -> Iterator[str]:
             yield f"{field} must be a number of seconds above 0"
 
 
+def _fly(spec: ServerSpec) -> Iterator[str]:
+    fly = spec.fly
+    if fly is None:
+        return
+    if spec.url is None:
+        yield "[fly] goes with url, not with command"
+    if not _APP.fullmatch(fly.app):
+        yield f"fly.app {fly.app!r}: a name has small letters, digits and -, up to 63 of them"
+    if fly.machine is not None and not _INSTANCE.fullmatch(fly.machine):
+        yield f"fly.machine {fly.machine!r}: write the id of a machine, as in 'd8d9014b2c3e78'"
+    if not (math.isfinite(fly.idle_timeout_s) and fly.idle_timeout_s > 0):
+        yield "fly.idle_timeout_s must be a number of seconds above 0"
+    for text in fly.wake_at:
+        if not _WAKE_TIME.fullmatch(text):
+            yield f"fly.wake_at {text!r}: write a time as in '09:00', with days as in 'Mon-Fri 08:50'"
+
+
 _RULES: list[Callable[[ServerSpec], Iterator[str]]] = [
     _kind,
     _url,
@@ -215,4 +237,5 @@ _RULES: list[Callable[[ServerSpec], Iterator[str]]] = [
     _env,
     _references,
     _timeouts,
+    _fly,
 ]

@@ -25,6 +25,9 @@ from mcpctld.upstreams import Context, Upstream
 PINS = frozenset(era.value for era in Era)
 """What a server's file may say of its era, so that nothing is asked."""
 
+LATE_S = 0.005
+"""Over HTTP a server's log messages may come by another connection than the answer, and be overtaken by it."""
+
 
 def new_token() -> str:
     """192 random bits."""
@@ -45,10 +48,11 @@ class Gate(Layer):
         super().__init__(context)
         self._make_below = make_below
         self._make_token = make_token
+        self._is_process = context.server.kind == "stdio"
         self._negotiation = Negotiation(
             self._make_bridge,
             self._refuses,
-            process=context.server.kind == "stdio",
+            process=self._is_process,
             bridging=context.spec.era != "mirror",
             silence_s=silence_s,
         )
@@ -80,7 +84,7 @@ class Gate(Layer):
             return LegacyToModern(self.context.shared.facts.wrapped)
         from mcpctld.protocols.mcp.modern_to_legacy.bridge import ModernToLegacy
 
-        return ModernToLegacy(self._make_token)
+        return ModernToLegacy(self._make_token, 0.0 if self._is_process else LATE_S)
 
     # ------------------------------------------------------------ what is below
 

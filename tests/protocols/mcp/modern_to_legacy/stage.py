@@ -56,9 +56,11 @@ def request(
 class Stage:
     """What goes in is said by methods; what comes out stands in lists, newest last, until taken."""
 
-    def __init__(self, *, opened: bool = True, server: Json | None = None) -> None:
+    def __init__(
+        self, *, opened: bool = True, server: Json | None = None, late_s: float = 0.0
+    ) -> None:
         tokens = itertools.count(1)
-        self.bridge = ModernToLegacy(lambda: f"handle-{next(tokens)}")
+        self.bridge = ModernToLegacy(lambda: f"handle-{next(tokens)}", late_s)
         self.now = 100.0
         self.events: list[Event] = []
         self._ids = itertools.count(1000)

@@ -127,6 +127,36 @@ def test_the_request_with_the_answers_brings_its_own_token():
     assert stage.take_client()["params"] == {"progressToken": 2, "progress": 2}
 
 
+def test_logs_that_were_overtaken_by_the_answer_come_before_it():
+    stage = Stage(late_s=0.005)
+    stage.send(request(1, "tools/list", meta={f"{P}logLevel": "warning"}))
+    stage.answer(stage.asked("logging/setLevel"), {})
+    stage.answer(stage.asked("tools/list"), {"tools": []})
+    assert not stage.events
+    stage.receive(method="notifications/message", params={"level": "error", "data": 1})
+    assert stage.take_client()["method"] == "notifications/message"
+    stage.pass_time(0.005)
+    assert stage.result(1)["tools"] == []
+    stage.receive(method="notifications/message", params={"level": "error", "data": 2})
+    assert not stage.events
+
+
+def test_an_answer_waits_for_late_logs_only_where_logs_are_wanted():
+    stage = Stage(late_s=0.005)
+    stage.answer(stage.call(1), {"content": []})
+    assert stage.result(1)["content"] == []
+
+
+def test_an_answer_that_waits_for_late_logs_is_dropped_with_its_request():
+    stage = Stage(late_s=0.005)
+    stage.send(request(1, "tools/list", meta={f"{P}logLevel": "warning"}))
+    stage.answer(stage.asked("logging/setLevel"), {})
+    stage.answer(stage.asked("tools/list"), {"tools": []})
+    stage.cancel(1)
+    stage.pass_time(1.0)
+    assert not stage.events
+
+
 def test_logs_go_to_a_client_whose_open_request_wants_them():
     stage = Stage()
 

@@ -30,9 +30,12 @@ NO_BATCHES = Refusal(INVALID_REQUEST, "MCP 2026-07-28 has no batches; send each 
 
 
 class ModernToLegacy(Bridge):
-    """`make_token` gives text that nobody can guess (128 bits of entropy or more)."""
+    """`make_token` gives text that nobody can guess (128 bits of entropy or more).
 
-    def __init__(self, make_token: Callable[[], str]) -> None:
+    `late_s` says for how long what the server sent before an answer may come after it; 0 where it cannot.
+    """
+
+    def __init__(self, make_token: Callable[[], str], late_s: float = 0.0) -> None:
         super().__init__()
         self._timers = timers = Timers()
         self._client = client = ClientSide(self._emit)
@@ -40,7 +43,7 @@ class ModernToLegacy(Bridge):
         self._session = session = Session(client, server, self._emit)
         self._levels = Levels(server, timers)
         self._listens = Listens(client, server, session, timers)
-        self._exchanges = Exchanges(client, server, session, timers, make_token)
+        self._exchanges = Exchanges(client, server, session, timers, make_token, late_s)
         self._on_notification: dict[str, Callable[[Message], None]] = {
             "notifications/progress": self._exchanges.progress,
             "notifications/message": self._log,

@@ -73,7 +73,9 @@ class Exchanges:
         session: Session,
         timers: Timers,
         make_token: Callable[[], str],
+        late_s: float,
     ) -> None:
+        self._late_s = late_s
         self._client = client
         self._server = server
         self._session = session
@@ -130,6 +132,9 @@ class Exchanges:
         exchange.upstream = b""
         if exchange.handle:
             exchange.outcome = answer
+        elif self._late_s and exchange.request.level is not None:
+            late = partial(self._finish, exchange, answer)
+            self._timers.set(exchange, now, self._late_s, late)
         else:
             self._finish(exchange, answer, now)
 

@@ -1,0 +1,1 @@
+"""The config files of MCP clients, as the daemon sees them: watched, never written."""

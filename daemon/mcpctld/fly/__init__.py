@@ -1,0 +1,1 @@
+"""The Fly.io API: Machines, GraphQL, logs. Everything that is asked of Fly goes through here."""
