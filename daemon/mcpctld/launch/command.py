@@ -96,7 +96,7 @@ def program(wish: Wish, words: list[str], *, builder: bool = False) -> Program:
         return _built(wish, words)
     if wish.transport != "stdio":
         made = _speaking_http(wish, words, steps)
-    elif wish.image is None and words[0] != "go" or is_fly_image(wish.image or ""):
+    elif (wish.image is None and words[0] != "go") or is_fly_image(wish.image or ""):
         made = _in_fly_image(wish, words, steps)
     else:
         made = _in_other_image(wish, words, steps)

@@ -2,16 +2,17 @@
 
 from collections.abc import Iterator, Mapping
 
-MACHINE = frozenset(
-    "auto_destroy cache_drive checks containers disable_machine_autostart dns env files guest image init metadata "
-    "metrics mounts processes restart rootfs schedule services size spot standbys statics stop_config".split()
-)
+MACHINE = frozenset((
+    "auto_destroy", "cache_drive", "checks", "containers", "disable_machine_autostart", "dns", "env",
+    "files", "guest", "image", "init", "metadata", "metrics", "mounts", "processes", "restart", "rootfs",
+    "schedule", "services", "size", "spot", "standbys", "statics", "stop_config",
+))  # fmt: skip
 """Of `fly.MachineConfig` in Fly's OpenAPI document."""
 
-SERVICE = frozenset(
-    "autostart autostop checks concurrency force_instance_description force_instance_key internal_port "
-    "min_machines_running ports protocol".split()
-)
+SERVICE = frozenset((
+    "autostart", "autostop", "checks", "concurrency", "force_instance_description", "force_instance_key",
+    "internal_port", "min_machines_running", "ports", "protocol",
+))  # fmt: skip
 """Of `fly.MachineService`."""
 
 _OF_FLY_TOML = {

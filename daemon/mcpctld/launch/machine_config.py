@@ -2,7 +2,6 @@
 
 from typing import Any
 
-
 from mcpctld.launch.resolve import Resolved
 
 IDLE_TIMEOUT_S = 3600

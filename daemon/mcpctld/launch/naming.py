@@ -107,18 +107,18 @@ def _subjects(words: Sequence[str]) -> Iterator[str]:
     rest = iter(words)
     launching = True
     for word in rest:
-        base = word.rpartition("/")[2]
         if word in _NAMING or (word in _VALUED and launching):
             value = next(rest, "")
             if word in _NAMING:
                 yield value
-        elif word.startswith("-") or _VARIABLE.match(word):
-            continue
-        elif launching and (base in _LAUNCHERS or word in _VERBS or _PYTHON.fullmatch(base)):
-            continue
-        else:
+        elif not (word.startswith("-") or _VARIABLE.match(word) or (launching and _launches(word))):
             yield word
             launching = False
+
+
+def _launches(word: str) -> bool:
+    base = word.rpartition("/")[2]
+    return base in _LAUNCHERS or word in _VERBS or _PYTHON.fullmatch(base) is not None
 
 
 def _telling(path: list[str]) -> str:

@@ -16,7 +16,7 @@ from mcpctld.launch.volumes import Volume
 from mcpctld.launch.wish import Wish
 
 BEARER = "FLY_MCP_BEARER_TOKEN"
-USER, PASSWORD = "FLY_MCP_USER", "FLY_MCP_PASSWORD"  # noqa: S105  (names of variables)
+USER, PASSWORD = "FLY_MCP_USER", "FLY_MCP_PASSWORD"
 
 PERSONAL = "personal"
 """The organisation that everybody has."""
@@ -40,7 +40,7 @@ class Resolved(msgspec.Struct, frozen=True, kw_only=True):
     """None: wherever there is room nearby."""
     program: Program
     setup: list[str]
-    """Shell commands that run before the server; the program's entrypoint has them in it already, unless it is built."""
+    """Shell commands that run before the server; unless an image is built, the entrypoint has them in it already."""
     transport: Literal["streamable-http", "http-sse", "fly-wrap"]
     """How clients speak to it."""
     path: str
@@ -129,15 +129,15 @@ def resolve(wish: Wish, *, builder: bool = False) -> Resolved:
     )
     guest = problems.check(lambda: _guest(wish), Guest())
     volume = problems.check(lambda: volumes.parse(wish.volume) if wish.volume else None, None)
-    put_in = problems.check(lambda: files.files(wish), [])
-    region, moved = problems.check(
-        lambda: regions.region(wish.region) if wish.region else (None, None), (None, None)
-    )
+    no_files: list[File] = []
+    put_in = problems.check(lambda: files.files(wish), no_files)
+    anywhere: tuple[str | None, str | None] = (None, None)
+    region, moved = problems.check(lambda: _region(wish), anywhere)
     server = problems.check(lambda: _server(wish, words), "server")
     app = problems.check(lambda: _app(wish, server), "app")
     for text in (*_wrong_variables(wish), *_wrong_port(wish), *fields.unknown(wish.machine_config)):
         problems.say(text)
-    secrets = problems.check(lambda: _secrets(wish), {})
+    secrets = problems.check(lambda: _secrets(wish), dict(wish.secrets))
     if problems.texts:
         raise WishRefused(problems.texts)
     return Resolved(
@@ -173,11 +173,15 @@ def _guest(wish: Wish) -> Guest:
     )
 
 
+def _region(wish: Wish) -> tuple[str | None, str | None]:
+    return regions.region(wish.region) if wish.region else (None, None)
+
+
 def _server(wish: Wish, words: list[str]) -> str:
-    if wish.server or wish.name:
-        return check_name(wish.server or wish.name or "", "a server")
-    of_image = wish.image if wish.image and not command.is_fly_image(wish.image) else ""
-    return naming.server_name(words, of_image)
+    if said := wish.server or wish.name:
+        return check_name(said, "server")
+    image = wish.image or ""
+    return naming.server_name(words, "" if command.is_fly_image(image) else image)
 
 
 def _app(wish: Wish, server: str) -> str:
@@ -267,6 +271,7 @@ def _notes(wish: Wish, guest: Guest, program: Program) -> list[str]:
         )
     elif program.wrapper == "none":
         notes.append(
-            f"the server itself has to check who calls it: nothing in front of it does, and {BEARER} is in its environment"
+            f"the server itself has to check who calls it: nothing in front of it does; "
+            f"it finds the token in {BEARER}"
         )
     return notes
