@@ -46,6 +46,14 @@ def bearer(token: str = TOKEN) -> Guard:
     return guard(credentials=Credentials(bearer_token=token))
 
 
+def test_while_a_token_changes_both_are_taken_and_no_third_one():
+    both = guard(credentials=Credentials(bearer_token=TOKEN, next_token="another-token-of-ours"))
+    assert ask(both, f"Authorization: Bearer {TOKEN}") == Pass("bearer")
+    assert ask(both, "Authorization: Bearer another-token-of-ours") == Pass("bearer")
+    assert isinstance(ask(both, "Authorization: Bearer yet-another-token"), Refusal)
+    assert isinstance(ask(both, "Authorization: Bearer "), Refusal)
+
+
 def basic(password: str = WEAK, user: str = "joe") -> Guard:
     return guard(credentials=Credentials(user=user, password=password))
 

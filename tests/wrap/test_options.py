@@ -184,6 +184,9 @@ def test_loopback_is_told_by_address_and_not_by_its_beginning(host, expected):
         (["--user", "u", "--password", "p"], {"FLY_MCP_USER": "v"}, Credentials(user="v", password="p")),
         ([], {"FLY_MCP_BEARER_TOKEN": "a+/b", "FLY_MCP_USER": "u", "FLY_MCP_PASSWORD": "p"},
             Credentials(bearer_token="a+/b", user="u", password="p")),
+        ([], {"FLY_MCP_BEARER_TOKEN": "a", "FLY_MCP_BEARER_TOKEN_NEXT": "b"},
+            Credentials(bearer_token="a", next_token="b")),
+        ([], {"FLY_MCP_BEARER_TOKEN_NEXT": "b"}, Credentials()),
     ],
 )  # fmt: skip
 def test_a_variable_beats_its_flag_unless_it_is_empty(flags, environ, expected):
@@ -204,6 +207,7 @@ def test_a_variable_beats_its_flag_unless_it_is_empty(flags, environ, expected):
         ([], {"FLY_MCP_USER": "a:b", "FLY_MCP_PASSWORD": "p"}),
         ([], {"FLY_MCP_USER": "a", "FLY_MCP_PASSWORD": "p\n"}),
         ([], {"FLY_MCP_BEARER_TOKEN": "\N{SNOWMAN}"}),
+        ([], {"FLY_MCP_BEARER_TOKEN": "a", "FLY_MCP_BEARER_TOKEN_NEXT": "b c"}),
         (["--bearer-token", "@/nonexistent/file"], {}),
         (["--bearer-token", "@/dev/zero"], {}),
         (["--bearer-token", "@"], {}),

@@ -201,8 +201,13 @@ class Agent:
     # ------------------------------------------------------------ Engine
 
     async def reload(self) -> shapes.Reloaded:
-        """Read our files again; what is broken keeps its last good version in force."""
+        """Read our files again; what is broken keeps its last good version in force.
+
+        Another process of the user's may have set secrets, too.
+        """
+        self._secrets.forget()
         changed = await self._store.reload()
+        await self._renew_credentials()
         set_level(self._store.settings.log_level)
         for error in self._store.errors if changed.errors_changed else ():
             _log.warning("config.error", extra={"file": error["file"], "error": error["message"]})
@@ -234,6 +239,19 @@ class Agent:
     async def set_secret(self, server: str, key: str, value: str) -> None:
         """Keep a secret."""
         await self._secrets.set(server, key, value)
+        await self._renew_credentials(server)
+
+    async def _renew_credentials(self, name: str | None = None) -> None:
+        """Open sessions go on with the secrets as they are now; where that fails, with those they have."""
+        for session in tuple(self._sessions.values()):
+            server = session.profile.server
+            if (name is None or server.name == name) and secret_names(server.spec):
+                try:
+                    session.renew_credentials(await fill(server, self._secrets))
+                except McpctlError as exc:
+                    _log.warning(
+                        "session.old_secrets", extra={"session": session.id, "error": str(exc)}
+                    )
 
     async def delete_secrets(self, server: str) -> None:
         """Forget a server's secrets."""

@@ -264,6 +264,10 @@ class Session:
         )
         self.end(STOPPED)
 
+    def renew_credentials(self, spec: ServerSpec) -> None:
+        """From now on send the headers of `spec`. The dictionary is the one that all parts of the session hold."""
+        self._spec.headers.update(spec.headers)
+
     async def hand_over(self, seconds: float) -> None:
         """Read no more requests, let those in flight finish, leave the rest to the next daemon, and end."""
         if not self._attached.comes_again:

@@ -65,9 +65,12 @@ def _usual(authorization: str) -> str:
 
 
 def _bearer(credentials: Credentials) -> list[_Expected]:
-    token = credentials.bearer_token
-    match = Match(Pass("bearer"), len(token) >= STRONG_LENGTH)
-    return [_Expected(digest(f"Bearer {token}"), match)] if token else []
+    tokens = (credentials.bearer_token, credentials.next_token)
+    return [
+        _Expected(digest(f"Bearer {token}"), Match(Pass("bearer"), len(token) >= STRONG_LENGTH))
+        for token in tokens
+        if token
+    ]
 
 
 def _basic(credentials: Credentials) -> list[_Expected]:
