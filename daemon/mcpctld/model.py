@@ -86,7 +86,7 @@ class TunnelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """What it is."""
     conf: str
     """The path of a `wg-quick` file, such as `fly wireguard create` writes."""
-    hosts: list[str] = ["*.internal", "*.flycast", "fdaa::/16"]
+    hosts: tuple[str, ...] = ("*.internal", "*.flycast", "fdaa::/16")
     """Which hosts of URLs are reached through it: names, `*.SUFFIX`, addresses, networks."""
     carrier: Literal["auto", "udp", "websocket"] = "auto"
     """How its datagrams travel; `auto` takes UDP, and WebSocket where no answer comes by it."""

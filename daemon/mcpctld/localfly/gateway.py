@@ -18,6 +18,7 @@ from typing import Protocol
 import trio
 
 from mcpctld.drivers.carriers.carrier import boot_time
+from mcpctld.drivers.carriers.udp import widen
 from mcpctld.drivers.carriers.websocket import WebSocketCarrier, accept_websocket
 from mcpctld.drivers.inet.stream import TunnelStream
 from mcpctld.errors import McpctlError
@@ -83,6 +84,7 @@ class Gateway:
         """Serve for ever. Raises `OSError` if a port is taken."""
         with self._socket:
             self._socket.setblocking(False)
+            widen(self._socket)
             self._socket.bind(("127.0.0.1", udp_port))
             self.udp_port = self._socket.getsockname()[1]
             (listener,) = await trio.open_tcp_listeners(websocket_port, host="127.0.0.1")

@@ -93,14 +93,14 @@ async def forward(stream: TunnelStream, address: IPv6Address, port: int, inside:
                 await _answer_by_tcp(stream, inside)
             elif (target := inside.forward(address, port)) is not None:
                 await _carry(stream, *target)
-        except (OSError, trio.BrokenResourceError):
+        except* (OSError, trio.TooSlowError, trio.BrokenResourceError, trio.ClosedResourceError):
             stream.connection.abort()  # nobody listens there any more, or one side has cut it
 
 
 async def _carry(stream: TunnelStream, host: str, port: int) -> None:
     with trio.fail_after(CONNECT_BOUND_S):
         local = await trio.open_tcp_stream(host, port)
-    async with local, trio.open_nursery(strict_exception_groups=False) as nursery:
+    async with local, trio.open_nursery() as nursery:
         nursery.start_soon(_copy, stream, local)
         nursery.start_soon(_copy, local, stream)
 

@@ -64,7 +64,7 @@ class Tunnels:
         if (tunnel := self._tunnels.get(name)) is not None:
             return tunnel.info()
         return {
-            "name": name, "kind": spec.kind, "hosts": spec.hosts, "state": "closed", "address": None,
+            "name": name, "kind": spec.kind, "hosts": list(spec.hosts), "state": "closed", "address": None,
             "opened_at": None, "connections": 0, "peers": [], "probe": None, "last_error": None,
         }  # fmt: skip
 

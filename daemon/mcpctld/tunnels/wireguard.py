@@ -226,7 +226,7 @@ class WireGuardTunnel:
         info: shapes.TunnelInfo = {
             "name": self.name,
             "kind": self.spec.kind,
-            "hosts": self.spec.hosts,
+            "hosts": list(self.spec.hosts),
             "state": "closed",
             "address": None,
             "opened_at": self._opened_at,

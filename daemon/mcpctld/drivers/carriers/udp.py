@@ -92,11 +92,16 @@ async def open_udp(host: str, port: int) -> UdpCarrier:
     raise Unreachable(f"cannot send to {host}:{port} by UDP: {error.strerror or error}")
 
 
+def widen(sock: socket.socket) -> None:
+    """Ask for room for bursts, both ways."""
+    for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+        sock.setsockopt(socket.SOL_SOCKET, option, BUFFER)
+
+
 def _connect(sock: socket.socket, address: tuple[object, ...]) -> socket.socket:
     try:
         sock.setblocking(False)
-        for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
-            sock.setsockopt(socket.SOL_SOCKET, option, BUFFER)
+        widen(sock)
         sock.connect(address)
     except BaseException:
         sock.close()
