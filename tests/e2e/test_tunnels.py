@@ -1,8 +1,7 @@
-"""MCP through a tunnel: the Python SDK's client, `mcpctl attach`, the daemon's own WireGuard, a gateway, `mcpctl wrap`."""
+"""MCP through a tunnel: a client of the Python SDK, `mcpctl attach`, our own WireGuard, a gateway, `mcpctl wrap`."""
 
 import json
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 import trio
@@ -12,6 +11,7 @@ from e2e.stage import Stage
 from e2e.test_matrix import fill_in, wrong
 from fixtures.sdk_clients import Target, run_sdk
 from harness import until
+from mcpctld.protocols.wireguard.keys import encode_key
 from tunnels.private import Network
 
 pytestmark = [
@@ -80,8 +80,7 @@ async def test_every_feature_of_a_server_behind_the_gateway(
     probe = await home.ask("tunnels", "probe", "fly")
     assert "fdaa:0:18::3: 5 of 5 echoes" in probe.out
     said = table.out + shown.out + probe.out + home.transcript()
-    key = Path(home.path / "fly.conf").read_text().split("PrivateKey = ")[1].split()[0]
-    assert key not in said
+    assert encode_key(tunnelled.raw) not in said
 
 
 async def test_a_daemon_with_the_same_keys_goes_on_where_the_last_one_was(
