@@ -34,9 +34,9 @@ async def server(nursery, network):
 class Client:
     """HTTP through a tunnel."""
 
-    def __init__(self, nursery, network, folder, **spec) -> None:
-        raw = network.admit()
-        conf = network.conf(folder, raw, network.gateway.udp_port)
+    def __init__(self, nursery, network, folder, *, known: bool = True, **spec) -> None:
+        self.folder, self.raw = folder, network.admit(known=known)
+        conf = network.conf(folder, self.raw, network.gateway.udp_port)
         websocket = f"ws://127.0.0.1:{network.gateway.websocket_port}/"
         made = TunnelSpec(kind="wireguard", conf=conf, websocket=websocket, **spec)
         self.settings = Settings(tunnels={"fly": made})

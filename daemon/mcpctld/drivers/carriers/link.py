@@ -25,6 +25,9 @@ The protocol waits for 15 s (§6.5), for it does not know what packets are. A ha
 millisecond; there is one in 5 s at most.
 """
 
+MAX_UNHEARD = 32
+"""Packets without an answer that are kept. They go again over a new session, for TCP may only try again much later."""
+
 Endpoints = Mapping[bytes, tuple[Address, Mapping[Kind, Opener]]]
 """By the public key of a peer: its endpoint, and what leads there."""
 
@@ -53,6 +56,7 @@ class WireGuardLink:
         self._packets: list[bytes] = []
         self._arrived = trio.Event()
         self._alarm = trio.CancelScope()
+        self._unheard: list[bytes] = []
         self._asked_at = math.inf
         self._came_by: tuple[Path, Kind] | None = None
         self.was_up = trio.Event()
@@ -70,9 +74,16 @@ class WireGuardLink:
         now = self._clock()
         for packet in packets:
             self.device.send_packet(packet, now)
-        if self._asked_at == math.inf and any(map(wants_answer, packets)):
-            self._asked_at = now
+        self._remember(packets, now)
         self._flush(now)
+
+    def _remember(self, packets: list[bytes], now: float) -> None:
+        if len(self._unheard) >= MAX_UNHEARD:
+            return
+        asking = [packet for packet in packets if wants_answer(packet)]
+        if asking:
+            self._unheard += asking[: MAX_UNHEARD - len(self._unheard)]
+            self._asked_at = min(self._asked_at, now)
 
     async def receive(self) -> list[bytes]:
         """All packets that have come, at least one."""
@@ -130,7 +141,7 @@ class WireGuardLink:
     def _flush(self, now: float) -> None:
         """Send what is to be sent, tell what has happened, set the alarm."""
         while (event := self.device.next_event()) is not None:
-            self._tell(event)
+            self._tell(event, now)
         for address, datagrams in self._sorted(now).items():
             if (path := self._by_address.get(address)) is not None:
                 path.send(datagrams)
@@ -143,19 +154,29 @@ class WireGuardLink:
             found.setdefault(address, []).append(datagram)
         return found
 
-    def _tell(self, event: Event) -> None:
+    def _tell(self, event: Event, now: float) -> None:
         if isinstance(event, PacketReceived):
             self._packets.append(event.packet)
-            self._asked_at = math.inf
+            if self._unheard:
+                self._unheard.clear()
+                self._asked_at = math.inf
             self._arrived.set()
         elif isinstance(event, SessionEstablished):
             self.was_up.set()
             if self._came_by is not None:
                 path, kind = self._came_by
                 path.settle(kind)
+            self._ask_again(now)
             self._established(event.peer)
         elif isinstance(event, HandshakeUnanswered) and event.peer in self._paths:
             self._paths[event.peer].race()
+
+    def _ask_again(self, now: float) -> None:
+        """What was sent over the last session, or over a carrier that is no more, may never have got there."""
+        for packet in self._unheard:
+            self.device.send_packet(packet, now)
+        if self._unheard:
+            self._asked_at = now
 
 
 def wants_answer(packet: bytes) -> bool:

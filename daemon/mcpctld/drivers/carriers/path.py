@@ -20,6 +20,8 @@ HEAD_START_S = 0.5
 RESEND_S = 1.0
 """An initiation that may have got lost is sent again, the same one: the protocol makes a new one after 5 s only."""
 MAX_RESENDS = 4
+DOUBTED_AFTER = 1
+"""So many have been sent again in vain by then, and the carrier that was chosen may be dead."""
 FIRST_BACKOFF_S = 0.25
 LAST_BACKOFF_S = 5.0
 
@@ -122,14 +124,21 @@ class Path:
             await trio.sleep(HEAD_START_S)
             if self._initiation:
                 self._want_all()
-            for _ in range(MAX_RESENDS):
+            for number in range(MAX_RESENDS):
                 await trio.sleep(RESEND_S)
                 if self._initiation != initiation:
                     break
+                if number == DOUBTED_AFTER:
+                    self.race()
+                    self._want_all()
                 self._resend()
             else:
-                if self._initiation == initiation:
-                    self._unanswered = trio.Event()
+                self._rest(initiation)
+
+    def _rest(self, initiation: bytes) -> None:
+        """Enough of this one: wait for the next."""
+        if self._initiation == initiation:
+            self._unanswered = trio.Event()
 
     def _resend(self) -> None:
         for carrier in self._targets():
@@ -144,7 +153,8 @@ class Path:
 
     def _release(self, kind: Kind) -> None:
         """It is not needed, until it is wanted again."""
-        self._wanted[kind] = trio.Event()
+        if self._wanted[kind].is_set():  # else somebody waits for it
+            self._wanted[kind] = trio.Event()
         if (scope := self._scopes.get(kind)) is not None:
             scope.cancel()
 
