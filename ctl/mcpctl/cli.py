@@ -22,6 +22,7 @@ MODULES = {
     "secret": "secret",
     "status": "status",
     "sessions": "sessions",
+    "tunnels": "tunnels",
     "tools": "tools",
     "call": "tools",
     "logs": "logs",

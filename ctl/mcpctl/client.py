@@ -75,6 +75,14 @@ class Client:
         """DELETE /v1/sessions/{id} (stable)."""
         self._call("DELETE", f"/v1/sessions/{_part(session)}")
 
+    def tunnels(self) -> shapes.TunnelList:
+        """GET /v1/tunnels (stable)."""
+        return cast(shapes.TunnelList, self._call("GET", "/v1/tunnels"))
+
+    def probe_tunnel(self, name: str) -> shapes.TunnelProbe:
+        """POST /v1/tunnels/{name}/probe (stable)."""
+        return cast(shapes.TunnelProbe, self._call("POST", f"/v1/tunnels/{_part(name)}/probe"))
+
     def set_secret(self, server: str, key: str, value: str) -> None:
         """PUT /v1/secrets/{server}/{key} (stable)."""
         body = shapes.SecretValue(value=value)

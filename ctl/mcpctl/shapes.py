@@ -118,6 +118,59 @@ class Status(TypedDict):
     config_errors: list[ConfigError]
 
 
+class TunnelPeer(TypedDict):
+    """The other side of a tunnel."""
+
+    endpoint: str
+    carrier: Literal["udp", "websocket"] | None
+    """None while they race."""
+    handshakes: int
+    last_handshake_at: float | None
+    """Seconds since 1970."""
+    rtt_ms: float | None
+    """How long the answer to the last handshake took."""
+    unanswered: int
+    """Handshakes since then that nobody has answered."""
+    bytes_sent: int
+    bytes_received: int
+    trouble: str | None
+    """Why there is no carrier, if there is none."""
+
+
+class TunnelProbe(TypedDict):
+    """`POST /v1/tunnels/{name}/probe`: echoes that were asked of the resolver behind a tunnel."""
+
+    target: str
+    sent: int
+    received: int
+    rtt_ms: float | None
+    """The median."""
+
+
+class TunnelInfo(TypedDict):
+    """A way into a private network."""
+
+    name: str
+    kind: str
+    hosts: list[str]
+    state: Literal["closed", "opening", "up"]
+    """It is opened by who needs it. `opening` also when nobody answers any more."""
+    address: str | None
+    """Our own, inside."""
+    opened_at: float | None
+    connections: int
+    peers: list[TunnelPeer]
+    probe: TunnelProbe | None
+    """The last one."""
+    last_error: str | None
+
+
+class TunnelList(TypedDict):
+    """`GET /v1/tunnels`."""
+
+    tunnels: list[TunnelInfo]
+
+
 class ServerList(TypedDict):
     """`GET /v1/servers`."""
 

@@ -5,6 +5,7 @@ their bound, sessions end, then everything is cancelled and our socket files are
 the API): the lock and the sockets are given up first, and each session goes to the next daemon when its calls are done.
 """
 
+import functools
 import importlib
 import logging
 import os
@@ -26,6 +27,7 @@ from mcpctld.logs import open_log
 from mcpctld.sessions.agent import Agent, describe_daemon
 from mcpctld.sessions.commons import Commons
 from mcpctld.sessions.shelf import Shelf
+from mcpctld.tunnels.choice import Tunnels
 from mcpctld.tunnels.origin import open_origin
 
 WANTED_FILES = 65536
@@ -55,16 +57,18 @@ async def serve(standing: Standing, info: shapes.DaemonInfo) -> None:
     async with trio.open_nursery() as nursery:
         store = ServerStore(wire.config_dir())
         secrets = SecretStore(wire.state_dir())
-        http = HttpClient(nursery, open_origin, lambda: store.settings.max_connections_per_origin)
+        tunnels = Tunnels(nursery, lambda: store.settings, wire.state_dir())
+        connect = functools.partial(open_origin, ways=tunnels)
+        http = HttpClient(nursery, connect, lambda: store.settings.max_connections_per_origin)
         commons = Commons(nursery, Shelf(wire.state_dir(), nursery))
-        agent = Agent(store, secrets, http, commons, info)
+        agent = Agent(store, secrets, http, commons, info, tunnels)
         await secrets.open()
         await agent.reload()
         nursery.start_soon(stop_on_signal, agent)
         accepting = trio.CancelScope()
         nursery.start_soon(serve_attach, standing.listeners["attach"], agent, accepting)
         nursery.start_soon(serve_control, standing.listeners["control"], agent)
-        nursery.start_soon(watch_changes, http.renew)
+        nursery.start_soon(watch_changes, functools.partial(renew, tunnels, http))
         await nursery.start(watch_folder, wire.config_dir(), agent.refresh)
         _log.info(
             "daemon.started",
@@ -83,6 +87,12 @@ async def serve(standing: Standing, info: shapes.DaemonInfo) -> None:
         await agent.drain()
         await save(commons)
         nursery.cancel_scope.cancel()
+
+
+def renew(tunnels: Tunnels, http: HttpClient, why: str) -> None:
+    """Trust no connection that was made so far; what leads to others comes first."""
+    tunnels.renew()
+    http.renew(why)
 
 
 async def save(commons: Commons) -> None:

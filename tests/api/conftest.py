@@ -63,6 +63,32 @@ def session_info(ident: str, server: str) -> shapes.SessionInfo:
     }
 
 
+def tunnel_info(name: str) -> shapes.TunnelInfo:
+    peer: shapes.TunnelPeer = {
+        "endpoint": "192.0.2.1:51820",
+        "carrier": "udp",
+        "handshakes": 2,
+        "last_handshake_at": 3.0,
+        "rtt_ms": 20.5,
+        "unanswered": 0,
+        "bytes_sent": 1,
+        "bytes_received": 2,
+        "trouble": None,
+    }
+    return {
+        "name": name,
+        "kind": "wireguard",
+        "hosts": ["*.internal"],
+        "state": "up",
+        "address": "fdaa::2",
+        "opened_at": 1.0,
+        "connections": 1,
+        "peers": [peer],
+        "probe": None,
+        "last_error": None,
+    }
+
+
 def fresh_status() -> shapes.Status:
     return {
         "daemon": {
@@ -132,6 +158,14 @@ class FakeEngine:
         if len(kept) == len(self.known["sessions"]):
             raise NotFound(f"cannot end the session {session_id}: there is none of that id")
         self.known["sessions"] = kept
+
+    def tunnels(self) -> shapes.TunnelList:
+        return {"tunnels": [tunnel_info("fly")]}
+
+    async def probe_tunnel(self, name: str) -> shapes.TunnelProbe:
+        if name != "fly":
+            raise NotFound(f"there is no tunnel {name!r}")
+        return {"target": "fdaa::3", "sent": 5, "received": 4, "rtt_ms": 1.5}
 
     async def set_secret(self, server: str, key: str, value: str) -> None:
         if key == "bad name":

@@ -46,6 +46,14 @@ async def test_reload_answers_what_is_in_force(api):
     assert answer.json() == {"servers": ["time"], "config_errors": []}
 
 
+async def test_tunnels_are_listed_and_probed(api):
+    [tunnel] = (await api.http.get("/v1/tunnels")).json()["tunnels"]
+    assert (tunnel["name"], tunnel["peers"][0]["carrier"]) == ("fly", "udp")
+    answer = await api.http.post("/v1/tunnels/fly/probe")
+    assert answer.json() == {"target": "fdaa::3", "sent": 5, "received": 4, "rtt_ms": 1.5}
+    assert (await api.http.post("/v1/tunnels/other/probe")).status_code == 404
+
+
 async def test_a_session_is_ended_once(api, engine):
     assert (await api.http.delete("/v1/sessions/s1")).json() == {}
     assert (await api.http.get("/v1/sessions")).json() == {"sessions": []}

@@ -69,6 +69,8 @@ class FakeDaemon:
         self.secrets = {}
         self.requests = []
         self.sessions = []
+        self.tunnels = []
+        self.probe = {}
         self.config_errors = []
         self.refuse_file = None
         self.version = wire.VERSION
@@ -294,6 +296,8 @@ ROUTES = (
     ("POST", "/v1/reload", lambda daemon, _: (200, daemon.reload())),
     ("GET", "/v1/sessions", lambda daemon, _: (200, {"sessions": daemon.sessions})),
     ("DELETE", "/v1/sessions/([^/]*)", lambda daemon, _, session: (200, {})),
+    ("GET", "/v1/tunnels", lambda daemon, _: (200, {"tunnels": daemon.tunnels})),
+    ("POST", "/v1/tunnels/([^/]*)/probe", lambda daemon, _, tunnel: (200, daemon.probe)),
     ("PUT", "/v1/secrets/([^/]*)/([^/]*)", _set_secret),
     ("DELETE", "/v1/secrets/([^/]*)/([^/]*)", _delete_secrets),
     ("DELETE", "/v1/secrets/([^/]*)", _delete_secrets),

@@ -41,6 +41,12 @@ class Engine(Protocol):
     async def delete_secrets(self, server: str) -> None:
         """Forget all secrets of a server; having none is not an error."""
 
+    def tunnels(self) -> shapes.TunnelList:
+        """All tunnels that are configured, now."""
+
+    async def probe_tunnel(self, name: str) -> shapes.TunnelProbe:
+        """Open a tunnel and ask for echoes through it. Raises `NotFound`, `Unreachable`, `UserError`."""
+
     def shutdown(self, *, hand_over: bool = False) -> None:
         """Begin draining, and return at once. A second call changes nothing.
 

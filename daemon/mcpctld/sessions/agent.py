@@ -22,6 +22,7 @@ from mcpctld.sessions.events import EventBus
 from mcpctld.sessions.figures import Recorder
 from mcpctld.sessions.recovery import last_words
 from mcpctld.sessions.session import Ending, Services, Session
+from mcpctld.tunnels.choice import Tunnels
 
 GREETING_BOUND_S = 5.0
 LAST_CALL_S = 3.0
@@ -40,6 +41,7 @@ class Agent:
         http: HttpClient,
         commons: Commons,
         info: shapes.DaemonInfo,
+        tunnels: Tunnels | None = None,
     ) -> None:
         self.events = EventBus()
         self.draining = False
@@ -50,6 +52,7 @@ class Agent:
         self._info = info
         self._commons = commons
         self._http = http
+        self._tunnels = tunnels
         self._sessions: dict[str, Session] = {}
         self._recorders: dict[str, Recorder] = defaultdict(Recorder)
         self._left = trio.lowlevel.ParkingLot()
@@ -260,6 +263,16 @@ class Agent:
     async def delete_secret(self, server: str, key: str) -> None:
         """Forget one secret of a server."""
         await self._secrets.delete(server, key)
+
+    def tunnels(self) -> shapes.TunnelList:
+        """All tunnels, now."""
+        return {"tunnels": self._tunnels.infos() if self._tunnels is not None else []}
+
+    async def probe_tunnel(self, name: str) -> shapes.TunnelProbe:
+        """Ask for echoes through a tunnel."""
+        if self._tunnels is None:
+            raise NotFound(f"there is no tunnel {name!r}")  # noqa: ASYNC910
+        return await self._tunnels.probe(name)
 
     def status(self) -> shapes.Status:
         """Everything, now."""

@@ -1,0 +1,14 @@
+"""Ways into private networks: which there are, and how they do."""
+
+from mcpctl import shapes
+from mcpctld.api.route import Call
+
+
+def list_tunnels(call: Call) -> shapes.TunnelList:
+    """All that are configured."""
+    return call.engine.tunnels()
+
+
+async def probe_tunnel(call: Call) -> shapes.TunnelProbe:
+    """Open one, and measure."""
+    return await call.engine.probe_tunnel(call.arguments["name"])
