@@ -104,5 +104,7 @@ def test_each_chosen_day_has_it_exactly_once(entry: str, now: int, zone: ZoneInf
         at = due
     assert dates == sorted(set(dates))
     between = (dates[-1] - dates[0]).days
-    expected = sum((dates[0].toordinal() + 6 + step) % 7 in hour.days for step in range(between + 1))
+    expected = sum(
+        (dates[0].toordinal() + 6 + step) % 7 in hour.days for step in range(between + 1)
+    )
     assert len(dates) == expected

@@ -241,7 +241,9 @@ class Plan:
         ours = self.wakes_since is not None or self.calls > 0
         self.foreign = self.foreign or (before is State.ASLEEP and not ours)
         self.helpless = self._asked = False
-        if self.needed(now):  # else it will not go to sleep, and what is in the way of that still counts
+        if self.needed(
+            now
+        ):  # else it will not go to sleep, and what is in the way of that still counts
             self._failures.clear()
         if not self.calls:  # nothing is there to be answered: how long that takes will not be known
             self.wakes_since = None
@@ -255,7 +257,12 @@ class Plan:
             self._failures.clear()
 
     def failed(
-        self, action: Action, failure: Failure, now: float, jitter: float, retry_after_s: float = 0.0
+        self,
+        action: Action,
+        failure: Failure,
+        now: float,
+        jitter: float,
+        retry_after_s: float = 0.0,
     ) -> None:
         """It has not succeeded. `jitter`, from 0 to 1, lengthens the pause by up to half of it."""
         self.busy = None
