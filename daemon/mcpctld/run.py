@@ -11,6 +11,7 @@ import os
 import resource
 import signal
 import socket
+from functools import partial
 
 import trio
 
@@ -23,10 +24,14 @@ from mcpctld.drivers.http.client import HttpClient
 from mcpctld.drivers.standing import Standing
 from mcpctld.drivers.watch import watch_folder
 from mcpctld.logs import open_log
+from mcpctld.model import FlySpec
 from mcpctld.sessions.agent import Agent, describe_daemon
 from mcpctld.sessions.commons import Commons
 from mcpctld.sessions.shelf import Shelf
 from mcpctld.tunnels.origin import open_origin
+from mcpctld.wake.engine import Engine
+from mcpctld.wake.machines import Machines
+from mcpctld.wake.records import Records
 
 WANTED_FILES = 65536
 """Each session holds some five descriptors and its connections; the usual soft limit of 1024 is soon reached."""
@@ -57,14 +62,22 @@ async def serve(standing: Standing, info: shapes.DaemonInfo) -> None:
         secrets = SecretStore(wire.state_dir())
         http = HttpClient(nursery, open_origin, lambda: store.settings.max_connections_per_origin)
         commons = Commons(nursery, Shelf(wire.state_dir(), nursery))
-        agent = Agent(store, secrets, http, commons, info)
+        wake = Engine(
+            nursery,
+            Records(wire.state_dir(), nursery),
+            machines_of,
+            lambda type_, data: agent.events.publish(type_, data),
+            lambda name: agent.rest(name),
+        )
+        agent = Agent(store, secrets, http, commons, info, wake)
         await secrets.open()
+        await wake.load()
         await agent.reload()
         nursery.start_soon(stop_on_signal, agent)
         accepting = trio.CancelScope()
         nursery.start_soon(serve_attach, standing.listeners["attach"], agent, accepting)
         nursery.start_soon(serve_control, standing.listeners["control"], agent)
-        nursery.start_soon(watch_changes, http.renew)
+        nursery.start_soon(watch_changes, partial(renew, http, wake))
         await nursery.start(watch_folder, wire.config_dir(), agent.refresh)
         _log.info(
             "daemon.started",
@@ -76,7 +89,7 @@ async def serve(standing: Standing, info: shapes.DaemonInfo) -> None:
         )
         await agent.wait_stopping()
         accepting.cancel()
-        await save(commons)  # before another daemon looks
+        await save(commons, wake)  # before another daemon looks
         if agent.hands_over:
             standing.listeners["attach"].close()  # who waits there is turned away, and comes again
             standing.leave()
@@ -85,10 +98,24 @@ async def serve(standing: Standing, info: shapes.DaemonInfo) -> None:
         nursery.cancel_scope.cancel()
 
 
-async def save(commons: Commons) -> None:
-    """Keep what was learned of servers, if the disk takes it in time."""
+async def save(*learned: Commons | Engine) -> None:
+    """Keep what was learned of servers and their machines, if the disk takes it in time."""
     with trio.move_on_after(SAVE_BOUND_S):
-        await commons.save()
+        for one in learned:
+            await one.save()
+
+
+def renew(http: HttpClient, wake: Engine, why: str) -> None:
+    """The network is another one, or this computer has slept."""
+    http.renew(why)
+    wake.look_again()
+
+
+async def machines_of(fly: FlySpec) -> Machines:
+    """Those of the Fly that a server names. Loaded for the first of them: most daemons never ask any Fly."""
+    made = await trio.to_thread.run_sync(importlib.import_module, "mcpctld.wake.fly_machines")
+    machines: Machines = await made.machines_at(fly.at, wire.state_dir())
+    return machines
 
 
 async def serve_attach(listener: socket.socket, agent: Agent, accepting: trio.CancelScope) -> None:

@@ -47,7 +47,7 @@ class SimulatedMachine:
     def __post_init__(self) -> None:
         slow, fast = Bucket(1, 3), Bucket(5, 10)
         self.budget = {Action.LOOK: fast, Action.WAIT: fast}
-        self.budget |= {act: slow for act in (Action.START, Action.SUSPEND, Action.STOP)}
+        self.budget |= dict.fromkeys((Action.START, Action.SUSPEND, Action.STOP), slow)
 
     def state(self, now: float) -> State:
         """Where it is now."""

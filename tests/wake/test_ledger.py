@@ -62,10 +62,26 @@ def test_another_daemon_goes_on_and_blames_nobody_for_the_gap() -> None:
     ledger.settle(10)
     stored = msgspec.json.encode(ledger.accounts)
     after = Ledger(msgspec.json.decode(stored, type=dict[str, Account]))
-    after.up("s", 30)  # awake all the time, as it turns out
+    after.settle(29)
+    assert after.spent("s") == {"editor": 10}  # nothing is charged on a guess
+    after.up("s", 30, started_at=0)  # awake all the time, as it turns out
     after.charge("s", 40, "editor")
     after.down("s", 45)
     assert after.spent("s") == {"editor": 15, UNKNOWN: 30}
+
+
+@pytest.mark.parametrize("started_at", [None, 25.0])
+def test_a_gap_of_which_nothing_is_known_is_not_charged(started_at: float | None) -> None:
+    after = Ledger({"s": Account(since=10.0)})
+    after.up("s", 30, started_at)
+    after.down("s", 31)
+    assert after.spent("s") == {UNKNOWN: 1}
+
+
+def test_what_turns_out_to_sleep_was_not_awake_for_anybody() -> None:
+    after = Ledger({"s": Account(since=10.0)})
+    after.down("s", 30)
+    assert (after.spent("s"), after.doubts) == ({}, {})
 
 
 steps = st.lists(

@@ -2,14 +2,14 @@
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import trio
 
 from mcpctl import shapes
-from mcpctld.errors import NotFound, UserError
+from mcpctld.errors import UserError
 from mcpctld.model import FlySpec, Server
 from mcpctld.wake.ledger import DAY_S
 from mcpctld.wake.machines import Machines
@@ -38,7 +38,7 @@ class Engine:
         self,
         nursery: trio.Nursery,
         records: Records,
-        machines: Callable[[FlySpec], Machines],
+        machines: Callable[[FlySpec], Awaitable[Machines]],
         publish: Publish,
         rest: Callable[[str], None],
         clock: Callable[[], float] = time.time,
@@ -51,6 +51,10 @@ class Engine:
         self._rest = rest
         self._clock = clock
         self._watched: dict[str, _Watched] = {}
+
+    async def load(self) -> None:
+        """Read what an earlier daemon has kept."""
+        await self._records.load()
 
     def apply(self, servers: Mapping[str, Server]) -> None:
         """These are configured: watch what is new, stop watching what is gone."""
@@ -96,11 +100,9 @@ class Engine:
         for watched in self._watched.values():
             watched.watch.poke()
 
-    async def wake(self, name: str, known: bool) -> shapes.Woken:
-        """Have a server's machine awake, and wait for that. `known`: there is such a server."""
+    async def wake(self, name: str) -> shapes.Woken:
+        """Have a server's machine awake, and wait for that. Raises why it is not."""
         watch = self.watch(name)
-        if watch is None and not known:
-            raise NotFound(f"cannot find a server named {name!r}; mcpctl status lists them")
         if watch is None:
             raise UserError(f"{name} has no machine to wake: its file has no table [fly]")
         began = trio.current_time()

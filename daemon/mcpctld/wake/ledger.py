@@ -31,14 +31,25 @@ class Ledger:
 
     def __init__(self, accounts: Mapping[str, Account] | None = None) -> None:
         self.accounts: dict[str, Account] = dict(accounts or {})
-        for account in self.accounts.values():
-            account.who = UNKNOWN  # who has needed it since the last daemon wrote this is not known
+        self.doubts: dict[str, float] = {}
+        """Machines that were awake when the last daemon wrote this, and up to when that is charged."""
+        for server, account in self.accounts.items():
+            account.who = UNKNOWN  # who has needed it since is not known
+            if account.since is not None:
+                self.doubts[server], account.since = account.since, None
 
-    def up(self, server: str, at: float) -> None:
-        """Its machine is awake since `at`; nothing happens if that is known."""
+    def up(self, server: str, at: float, started_at: float | None = None) -> None:
+        """Its machine is awake since `at`; nothing happens if that is known. `started_at`: as the API says, if it does.
+
+        One that was awake under the last daemon, and was not started since, has been awake all the time.
+        """
         account = self.accounts.setdefault(server, Account())
-        if account.since is None:
-            account.since = at
+        doubt = self.doubts.pop(server, None)
+        if account.since is not None:
+            return
+        if doubt is not None and started_at is not None and started_at <= doubt:
+            at = doubt
+        account.since = at
 
     def restarted(self, server: str, down_at: float | None, up_at: float) -> None:
         """Its machine is awake since `up_at`, and was not for a while before. `down_at`: when it went, if known."""
@@ -57,6 +68,7 @@ class Ledger:
 
     def down(self, server: str, at: float) -> None:
         """Its machine sleeps since `at`."""
+        self.doubts.pop(server, None)
         account = self.accounts.get(server)
         if account is not None and account.since is not None:
             self._charge(account, at)

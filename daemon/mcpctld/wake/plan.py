@@ -122,9 +122,15 @@ class Plan:
         self._until = max(self._until, now + ahead_s + self._idle_timeout_s)
         self._use()
 
+    def wonder(self) -> None:
+        """It may be awake from before: find out, and let it sleep if nobody needs it."""
+        self._used = True
+
     def ask(self, now: float) -> None:
         """Somebody wants it awake, whatever the policy and whatever has failed before."""
         self._asked, self.helpless, self._not_before = True, False, -math.inf
+        if self.state is State.AWAKE and self.busy is None and now > self._looked + SETTLE_S:
+            self.state = State.UNKNOWN  # it may have been stopped since
         self.want(now)
 
     def call_began(self, now: float) -> None:

@@ -7,7 +7,7 @@ import logging
 import math
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import trio
 
@@ -38,7 +38,7 @@ class Watch:
         self,
         name: str,
         fly: FlySpec,
-        machines: Callable[[FlySpec], Machines],
+        machines: Callable[[FlySpec], Awaitable[Machines]],
         records: Records,
         publish: Publish,
         rest: Callable[[str], None],
@@ -69,6 +69,8 @@ class Watch:
         self._listeners: dict[Callable[[], None], None] = {}
         self._poked = trio.Event()
         self._changed = trio.Event()
+        if name in records.ledger.doubts:
+            self.plan.wonder()
 
     def configure(self, fly: FlySpec, *, proxied: bool) -> None:
         """Its table has changed: go by this one. Sessions go on as they are."""
@@ -238,7 +240,7 @@ class Watch:
             self.trouble = None
 
     async def _request(self, action: Action) -> None:
-        machines, app = self._machines(self.fly), self.fly.app
+        machines, app = await self._machines(self.fly), self.fly.app
         if action is Action.LOOK or self._id is None:
             self._look_at(await self._find(machines), done=action is Action.LOOK)
             if action is Action.LOOK:
@@ -306,7 +308,7 @@ class Watch:
         state = self.plan.state
         if state in (State.AWAKE, State.STARTING) and not self._up:
             self._went_up()
-        elif state in (State.ASLEEP, State.GONE) and self._up:
+        elif state in (State.ASLEEP, State.GONE):
             self._went_down()
         if not self.plan.holds:
             self._release()
@@ -319,17 +321,21 @@ class Watch:
 
     def _went_up(self) -> None:
         self._up = True
-        self._records.ledger.up(self.name, self._clock())
+        started_at = self._seen.started_at if self._seen is not None else None
+        self._records.ledger.up(self.name, self._clock(), started_at)
         self._records.changed()
         self._publish("machine.started", {"server": self.name, "machine": self._id})
 
     def _went_down(self) -> None:
-        self._up = False
-        now = self._clock()
-        at = self._seen.changed_at if self._seen is not None else None
+        was_up, self._up = self._up, False
+        now, seen = self._clock(), self._seen
+        asleep = seen is not None and state_of(seen.state) is self.plan.state
+        at = seen.changed_at if seen is not None and asleep else None
         self._records.ledger.down(self.name, now if at is None else min(at, now))
+        if not was_up:
+            return
         self._records.changed()
-        word = self._seen.state if self._seen is not None else "gone"
+        word = seen.state if seen is not None and asleep else "gone"
         self._log.info(f"machine.{word}")
         self._publish(f"machine.{word}", {"server": self.name, "machine": self._id})
 
