@@ -78,8 +78,8 @@ class Double:
     async def wait(self, app: str, machine: str, seconds: float) -> None:
         await self._ask(Action.WAIT, app)
         with trio.move_on_after(seconds):
-            while self.of(app).state(trio.current_time()) is not State.AWAKE:
-                await trio.sleep(0.01)
+            while self.of(app).state(trio.current_time()) is not State.AWAKE:  # noqa: ASYNC110 -- a model has no event
+                await trio.sleep(0.1)
             return
         raise Failed(Failure.TIMED_OUT, "it has not started yet")
 
@@ -109,16 +109,16 @@ class World:
     def kinds(self) -> list[str]:
         return [kind for kind, _ in self.events]
 
-    async def until(self, reached: Callable[[], object], within_s: float = 1000.0) -> None:
-        with trio.fail_after(within_s):
-            while not reached():
-                await trio.sleep(0.01)
+    async def until(self, reached: Callable[[], object], step_s: float = 0.5) -> None:
+        with trio.fail_after(1000):
+            while not reached():  # noqa: ASYNC110 -- nor has what is waited for here
+                await trio.sleep(step_s)
 
     async def call(self, seconds: float = 0.1, who: str = "editor", name: str = "time") -> float:
         """One request from begin to end: how long it was held."""
         watch, began = self.watch(name), trio.current_time()
         watch.begin(who)
-        await self.until(lambda: not watch.holds)
+        await self.until(lambda: not watch.holds, 0.02)
         held = trio.current_time() - began
         await trio.sleep(seconds)
         watch.answered()
