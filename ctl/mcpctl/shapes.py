@@ -58,6 +58,29 @@ class DaemonInfo(TypedDict):
     log_file: str
 
 
+class Machine(TypedDict):
+    """The Fly machine of a server, as far as it is known without waking it."""
+
+    app: str
+    id: str | None
+    at: Literal["fly.io", "local"]
+    policy: Literal["attached", "always", "never"]
+    state: str
+    """In the Machines API's word (`started`, `suspended` ...), else `unknown`, `starting` or `falling asleep`."""
+    region: str | None
+    checks: dict[str, str]
+    """Its health checks by name: `passing`, `warning` or `critical`, when they were last seen."""
+    restarts: int
+    """How often it was seen to have been started anew while it should be awake."""
+    wake_p50_s: float | None
+    """From the request to start it to the first answer, over the newest 32 wakes."""
+    wake_p90_s: float | None
+    next_wake_at: float | None
+    """The next hour of `wake_at`."""
+    trouble: str | None
+    """Why the last request to the Machines API did not succeed."""
+
+
 class ServerInfo(TypedDict):
     """One configured server."""
 
@@ -79,6 +102,8 @@ class ServerInfo(TypedDict):
     """How many of them share the one session that the server has (`fly mcp wrap`); 0 when none do."""
     figures: Figures
     last_error: LastError | None
+    machine: NotRequired[Machine]
+    """Only of servers with a table `[fly]`."""
 
 
 class SessionInfo(TypedDict):
@@ -196,6 +221,38 @@ class SecretValue(TypedDict):
     value: str
 
 
+class Woken(TypedDict):
+    """`POST /v1/servers/{name}/wake`: the machine is awake."""
+
+    server: str
+    seconds: float
+    """How long that took."""
+    machine: Machine
+
+
+class ServerCost(TypedDict):
+    """Machine-seconds of one server, by who kept its machine awake.
+
+    That is the client that called or attached last, `schedule`, `always`, `mcpctl wake`, or `unknown`.
+    """
+
+    server: str
+    today_s: dict[str, float]
+    """Since midnight UTC."""
+    month_s: dict[str, float]
+    """Of the last 30 days."""
+    total_s: dict[str, float]
+    """Of all days that are kept (92)."""
+    awake: bool
+    """Whether it is being counted now."""
+
+
+class Cost(TypedDict):
+    """`GET /v1/cost`."""
+
+    servers: list[ServerCost]
+
+
 class Health(TypedDict):
     """`GET /v1/health`."""
 
@@ -206,7 +263,9 @@ class Event(TypedDict):
     """One event of `GET /v1/events` (server-sent events; `event:` is `type`, `data:` is this)."""
 
     type: str
-    """`session.opened`, `session.closed`, `session.error`, `servers.changed`, `config.error`, `daemon.draining`."""
+    """`session.opened`, `session.closed`, `session.error`, `servers.changed`, `config.error`, `daemon.draining`,
+    and of machines `machine.` with `starting`, `started`, `answered`, `suspending`, `suspended`, `stopping`, `stopped`,
+    `restarted`, `failed`."""
     at: float
     data: dict[str, Any]
 

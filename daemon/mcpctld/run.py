@@ -24,11 +24,15 @@ from mcpctld.drivers.http.client import HttpClient
 from mcpctld.drivers.standing import Standing
 from mcpctld.drivers.watch import watch_folder
 from mcpctld.logs import open_log
+from mcpctld.model import FlySpec
 from mcpctld.sessions.agent import Agent, describe_daemon
 from mcpctld.sessions.commons import Commons
 from mcpctld.sessions.shelf import Shelf
 from mcpctld.tunnels.choice import Tunnels
 from mcpctld.tunnels.origin import open_origin
+from mcpctld.wake.engine import Engine
+from mcpctld.wake.machines import Machines
+from mcpctld.wake.records import Records
 
 WANTED_FILES = 65536
 """Each session holds some five descriptors and its connections; the usual soft limit of 1024 is soon reached."""
@@ -61,14 +65,22 @@ async def serve(standing: Standing, info: shapes.DaemonInfo) -> None:
         connect = functools.partial(open_origin, ways=tunnels)
         http = HttpClient(nursery, connect, lambda: store.settings.max_connections_per_origin)
         commons = Commons(nursery, Shelf(wire.state_dir(), nursery))
-        agent = Agent(store, secrets, http, commons, info, tunnels)
+        wake = Engine(
+            nursery,
+            Records(wire.state_dir(), nursery),
+            machines_of,
+            lambda type_, data: agent.events.publish(type_, data),
+            lambda name: agent.rest(name),
+        )
+        agent = Agent(store, secrets, http, commons, info, tunnels=tunnels, wake=wake)
         await secrets.open()
+        await wake.load()
         await agent.reload()
         nursery.start_soon(stop_on_signal, agent)
         accepting = trio.CancelScope()
         nursery.start_soon(serve_attach, standing.listeners["attach"], agent, accepting)
         nursery.start_soon(serve_control, standing.listeners["control"], agent)
-        nursery.start_soon(watch_changes, functools.partial(renew, tunnels, http))
+        nursery.start_soon(watch_changes, functools.partial(renew, tunnels, http, wake))
         await nursery.start(watch_folder, wire.config_dir(), agent.refresh)
         _log.info(
             "daemon.started",
@@ -80,7 +92,7 @@ async def serve(standing: Standing, info: shapes.DaemonInfo) -> None:
         )
         await agent.wait_stopping()
         accepting.cancel()
-        await save(commons)  # before another daemon looks
+        await save(commons, wake)  # before another daemon looks
         if agent.hands_over:
             standing.listeners["attach"].close()  # who waits there is turned away, and comes again
             standing.leave()
@@ -89,16 +101,25 @@ async def serve(standing: Standing, info: shapes.DaemonInfo) -> None:
         nursery.cancel_scope.cancel()
 
 
-def renew(tunnels: Tunnels, http: HttpClient, why: str) -> None:
-    """Trust no connection that was made so far; what leads to others comes first."""
+async def save(*learned: Commons | Engine) -> None:
+    """Keep what was learned of servers and their machines, if the disk takes it in time."""
+    with trio.move_on_after(SAVE_BOUND_S):
+        for one in learned:
+            await one.save()
+
+
+def renew(tunnels: Tunnels, http: HttpClient, wake: Engine, why: str) -> None:
+    """The network is another one, or this computer has slept: what leads to others comes first."""
     tunnels.renew()
     http.renew(why)
+    wake.look_again()
 
 
-async def save(commons: Commons) -> None:
-    """Keep what was learned of servers, if the disk takes it in time."""
-    with trio.move_on_after(SAVE_BOUND_S):
-        await commons.save()
+async def machines_of(fly: FlySpec) -> Machines:
+    """Those of the Fly that a server names. Loaded for the first of them: most daemons never ask any Fly."""
+    made = await trio.to_thread.run_sync(importlib.import_module, "mcpctld.wake.fly_machines")
+    machines: Machines = await made.machines_at(fly.at, wire.state_dir())
+    return machines
 
 
 async def serve_attach(listener: socket.socket, agent: Agent, accepting: trio.CancelScope) -> None:
