@@ -75,6 +75,10 @@ class Client:
         """DELETE /v1/sessions/{id} (stable)."""
         self._call("DELETE", f"/v1/sessions/{_part(session)}")
 
+    def clients(self) -> shapes.ClientFiles:
+        """GET /v1/clients (stable)."""
+        return cast(shapes.ClientFiles, self._call("GET", "/v1/clients"))
+
     def set_secret(self, server: str, key: str, value: str) -> None:
         """PUT /v1/secrets/{server}/{key} (stable)."""
         body = shapes.SecretValue(value=value)

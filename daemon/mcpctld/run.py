@@ -15,6 +15,7 @@ import socket
 import trio
 
 from mcpctl import shapes, wire
+from mcpctld.clients.seen import Seen
 from mcpctld.config.secretstore import SecretStore
 from mcpctld.config.store import ServerStore
 from mcpctld.drivers import memory
@@ -30,6 +31,8 @@ from mcpctld.tunnels.origin import open_origin
 
 WANTED_FILES = 65536
 """Each session holds some five descriptors and its connections; the usual soft limit of 1024 is soon reached."""
+CLIENTS_AFTER_S = 0.5
+"""Whoever has started the daemon is waiting for a server: the files of clients come after that."""
 SAVE_BOUND_S = 2.0
 """How long what was learned of servers may take to be written when the daemon stops."""
 
@@ -58,6 +61,8 @@ async def serve(standing: Standing, info: shapes.DaemonInfo) -> None:
         http = HttpClient(nursery, open_origin, lambda: store.settings.max_connections_per_origin)
         commons = Commons(nursery, Shelf(wire.state_dir(), nursery))
         agent = Agent(store, secrets, http, commons, info)
+        seen = Seen()
+        agent.client_files = seen.files
         await secrets.open()
         await agent.reload()
         nursery.start_soon(stop_on_signal, agent)
@@ -65,6 +70,7 @@ async def serve(standing: Standing, info: shapes.DaemonInfo) -> None:
         nursery.start_soon(serve_attach, standing.listeners["attach"], agent, accepting)
         nursery.start_soon(serve_control, standing.listeners["control"], agent)
         nursery.start_soon(watch_changes, http.renew)
+        nursery.start_soon(watch_clients, seen, agent)
         await nursery.start(watch_folder, wire.config_dir(), agent.refresh)
         _log.info(
             "daemon.started",
@@ -102,6 +108,16 @@ async def serve_control(listener: socket.socket, agent: Agent) -> None:
     await trio.lowlevel.wait_readable(listener)
     api = await trio.to_thread.run_sync(importlib.import_module, "mcpctld.api.serve")
     await api.serve(listener.fileno(), agent)
+
+
+async def watch_clients(seen: Seen, agent: Agent) -> None:
+    """Watch the files of clients, once the daemon stands: what is known of clients is loaded in a thread."""
+    await trio.sleep(CLIENTS_AFTER_S)
+    try:
+        room = await trio.to_thread.run_sync(importlib.import_module, "mcpctld.clients.watching")
+        await room.watch_clients(seen, agent.events.publish, agent.folders)
+    except Exception:  # sessions go on without it
+        _log.exception("clients.watch_failed")
 
 
 async def stop_on_signal(agent: Agent) -> None:

@@ -6,7 +6,7 @@ that reaches the socket does not leave its sandbox through it.
 """
 
 from mcpctl import shapes
-from mcpctld.api import daemon, events, metrics, openapi, secrets, servers, sessions
+from mcpctld.api import clients, daemon, events, metrics, openapi, secrets, servers, sessions
 from mcpctld.api.route import Access, Route
 
 OPEN, READ, WRITE = Access.OPEN, Access.READ, Access.WRITE
@@ -27,6 +27,8 @@ ROUTES: tuple[Route, ...] = (
           "All attached clients.", shapes.SessionList),
     Route("DELETE", "/v1/sessions/{id}", WRITE, sessions.end_session,
           "End one session, and answer when it is gone.", shapes.Nothing),
+    Route("GET", "/v1/clients", READ, clients.list_clients,
+          "The config files of MCP clients, as they were last seen.", shapes.ClientFiles),
     Route("PUT", "/v1/secrets/{server}/{key}", WRITE, secrets.set_secret,
           "Keep a secret of a server.", shapes.Nothing, shapes.SecretValue),
     Route("DELETE", "/v1/secrets/{server}/{key}", WRITE, secrets.delete_secret,

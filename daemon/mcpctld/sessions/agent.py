@@ -6,6 +6,7 @@ import os
 import platform
 import time
 from collections import defaultdict
+from collections.abc import Callable
 
 import trio
 
@@ -45,6 +46,8 @@ class Agent:
         self.draining = False
         self.hands_over = False
         """Whether sessions go on in the next daemon when this one stops."""
+        self.client_files: Callable[[], list[shapes.ClientFile]] = list
+        """What is seen of the files of clients; whoever watches them sets it."""
         self._store = store
         self._secrets = secrets
         self._info = info
@@ -253,7 +256,13 @@ class Agent:
             ],
             "sessions": sessions,
             "config_errors": self._store.errors,
+            "clients": self.client_files(),
         }
+
+    def folders(self) -> list[str]:
+        """The folders in which clients were started, the newest last."""
+        cwds = [session.profile.cwd for session in self._sessions.values()]
+        return [cwd for cwd in cwds if cwd]
 
     def _describe(self, server: Server, sessions: list[shapes.SessionInfo]) -> shapes.ServerInfo:
         spec = server.spec
