@@ -83,6 +83,10 @@ class Client:
         """POST /v1/tunnels/{name}/probe (stable)."""
         return cast(shapes.TunnelProbe, self._call("POST", f"/v1/tunnels/{_part(name)}/probe"))
 
+    def clients(self) -> shapes.ClientFiles:
+        """GET /v1/clients (stable)."""
+        return cast(shapes.ClientFiles, self._call("GET", "/v1/clients"))
+
     def set_secret(self, server: str, key: str, value: str) -> None:
         """PUT /v1/secrets/{server}/{key} (stable)."""
         body = shapes.SecretValue(value=value)

@@ -134,6 +134,39 @@ class ConfigError(TypedDict):
     message: str
 
 
+ClientFileState = Literal["read", "gone", "unreadable"]
+
+
+class ClientServer(TypedDict):
+    """An entry of a client's file."""
+
+    name: str
+    server: str | None
+    """The server of ours that it attaches to."""
+
+
+class ClientFile(TypedDict):
+    """A config file of one or more MCP clients, as it was when it could last be read."""
+
+    file: str
+    clients: list[str]
+    scope: Literal["user", "project", "system"]
+    state: ClientFileState
+    """`unreadable`: broken, or being written for more than a moment; what it said before stands."""
+    problem: str | None
+    changed_at: float | None
+    """When a change was last seen."""
+    put_back: int
+    """How often within the last hour an entry was put back that the client had wiped."""
+    servers: list[ClientServer]
+
+
+class ClientFiles(TypedDict):
+    """`GET /v1/clients`."""
+
+    clients: list[ClientFile]
+
+
 class Status(TypedDict):
     """`GET /v1/status`."""
 
@@ -141,6 +174,8 @@ class Status(TypedDict):
     servers: list[ServerInfo]
     sessions: list[SessionInfo]
     config_errors: list[ConfigError]
+    clients: list[ClientFile]
+    """The files that are there, or were since the daemon started."""
 
 
 class TunnelPeer(TypedDict):
@@ -263,9 +298,10 @@ class Event(TypedDict):
     """One event of `GET /v1/events` (server-sent events; `event:` is `type`, `data:` is this)."""
 
     type: str
-    """`session.opened`, `session.closed`, `session.error`, `servers.changed`, `config.error`, `daemon.draining`,
-    and of machines `machine.` with `starting`, `started`, `answered`, `suspending`, `suspended`, `stopping`, `stopped`,
-    `restarted`, `failed`."""
+    """`session.opened`, `session.closed`, `session.error`, `servers.changed`, `config.error`, `daemon.draining`;
+    of machines `machine.` with `starting`, `started`, `answered`, `suspending`, `suspended`, `stopping`, `stopped`,
+    `restarted`, `failed`; of the files of clients `client.` with `file_changed`, `server_added`, `server_changed`,
+    `server_removed`, `broken`, `put_back`."""
     at: float
     data: dict[str, Any]
 

@@ -12,10 +12,12 @@ import os
 import resource
 import signal
 import socket
+from collections.abc import Callable
 
 import trio
 
 from mcpctl import shapes, wire
+from mcpctld.clients.seen import Seen
 from mcpctld.config.secretstore import SecretStore
 from mcpctld.config.store import ServerStore
 from mcpctld.drivers import memory
@@ -36,6 +38,8 @@ from mcpctld.wake.records import Records
 
 WANTED_FILES = 65536
 """Each session holds some five descriptors and its connections; the usual soft limit of 1024 is soon reached."""
+CLIENTS_AFTER_S = 0.5
+"""Whoever has started the daemon is waiting for a server: the files of clients come after that."""
 SAVE_BOUND_S = 2.0
 """How long what was learned of servers may take to be written when the daemon stops."""
 
@@ -73,6 +77,9 @@ async def serve(standing: Standing, info: shapes.DaemonInfo) -> None:
             lambda name: agent.rest(name),
         )
         agent = Agent(store, secrets, http, commons, info, tunnels=tunnels, wake=wake)
+        seen = Seen()
+        agent.client_files = seen.files
+        seen.on_named(newly_named(wake))
         await secrets.open()
         await wake.load()
         await agent.reload()
@@ -81,6 +88,7 @@ async def serve(standing: Standing, info: shapes.DaemonInfo) -> None:
         nursery.start_soon(serve_attach, standing.listeners["attach"], agent, accepting)
         nursery.start_soon(serve_control, standing.listeners["control"], agent)
         nursery.start_soon(watch_changes, functools.partial(renew, tunnels, http, wake))
+        nursery.start_soon(watch_clients, seen, agent)
         await nursery.start(watch_folder, wire.config_dir(), agent.refresh)
         _log.info(
             "daemon.started",
@@ -97,7 +105,7 @@ async def serve(standing: Standing, info: shapes.DaemonInfo) -> None:
             standing.listeners["attach"].close()  # who waits there is turned away, and comes again
             standing.leave()
         await agent.drain()
-        await save(commons)
+        await save(commons, wake)
         nursery.cancel_scope.cancel()
 
 
@@ -113,6 +121,19 @@ def renew(tunnels: Tunnels, http: HttpClient, wake: Engine, why: str) -> None:
     tunnels.renew()
     http.renew(why)
     wake.look_again()
+
+
+def newly_named(wake: Engine) -> Callable[[frozenset[str]], None]:
+    """Wakes the machine of a server that a client's file has just gained; not of those that it had at our start."""
+    before: frozenset[str] | None = None
+
+    def hear(named: frozenset[str]) -> None:
+        nonlocal before
+        for name in () if before is None else named - before:
+            wake.gained(name)
+        before = named
+
+    return hear
 
 
 async def machines_of(fly: FlySpec) -> Machines:
@@ -133,6 +154,16 @@ async def serve_control(listener: socket.socket, agent: Agent) -> None:
     await trio.lowlevel.wait_readable(listener)
     api = await trio.to_thread.run_sync(importlib.import_module, "mcpctld.api.serve")
     await api.serve(listener.fileno(), agent)
+
+
+async def watch_clients(seen: Seen, agent: Agent) -> None:
+    """Watch the files of clients, once the daemon stands: what is known of clients is loaded in a thread."""
+    await trio.sleep(CLIENTS_AFTER_S)
+    try:
+        room = await trio.to_thread.run_sync(importlib.import_module, "mcpctld.clients.watching")
+        await room.watch_clients(seen, agent.events.publish, agent.folders)
+    except Exception:  # sessions go on without it
+        _log.exception("clients.watch_failed")
 
 
 async def stop_on_signal(agent: Agent) -> None:

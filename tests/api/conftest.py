@@ -45,6 +45,19 @@ def server_info(name: str, calls: int = 0) -> shapes.ServerInfo:
     }
 
 
+def client_file(path: str) -> shapes.ClientFile:
+    return {
+        "file": path,
+        "clients": ["cursor"],
+        "scope": "user",
+        "state": "read",
+        "problem": None,
+        "changed_at": 3.0,
+        "put_back": 0,
+        "servers": [{"name": "clock", "server": "time"}],
+    }
+
+
 def session_info(ident: str, server: str) -> shapes.SessionInfo:
     return {
         "id": ident,
@@ -106,6 +119,7 @@ def fresh_status() -> shapes.Status:
         "servers": [server_info("time", calls=4), server_info("weather")],
         "sessions": [session_info("s1", "time")],
         "config_errors": [],
+        "clients": [client_file("/home/.cursor/mcp.json")],
     }
 
 

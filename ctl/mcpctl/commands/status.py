@@ -19,6 +19,7 @@ REDRAW_MAX_S = 2.0
 """Calls make no events; their figures are fetched this often."""
 
 HEAD = ("SERVER", "TRANSPORT", "SESSIONS", "CALLS", "ERRORS", "P50 MS", "P99 MS", "LAST ERROR")
+CLIENT_HEAD = ("CLIENT FILE", "STATE", "SERVERS", "OURS", "PROBLEM")
 CLEAR = "\x1b[H\x1b[2J"
 
 
@@ -104,8 +105,22 @@ def _print(status: shapes.Status, *, as_json: bool, compact: bool = False) -> No
     output.table(HEAD, [_row(server) for server in status["servers"]], servers.NONE_YET)
     print()
     sessions.table(status["sessions"])
+    _print_clients(status.get("clients", []))  # an older daemon has none
     for error in status["config_errors"]:
         print(f"\ncannot use {output.one_line(error['file'])}: {output.one_line(error['message'])}")
+
+
+def _print_clients(files: list[shapes.ClientFile]) -> None:
+    if files:
+        print()
+        output.table(CLIENT_HEAD, [_client_row(file) for file in files])
+
+
+def _client_row(file: shapes.ClientFile) -> tuple[object, ...]:
+    names = [one["name"] for one in file["servers"]]
+    ours = dict.fromkeys(one["server"] for one in file["servers"] if one["server"])
+    state = f"{file['state']} (project)" if file["scope"] == "project" else file["state"]
+    return file["file"], state, len(names), ", ".join(ours) or None, file["problem"]
 
 
 def _print_daemon(daemon: shapes.DaemonInfo) -> None:

@@ -6,7 +6,17 @@ that reaches the socket does not leave its sandbox through it.
 """
 
 from mcpctl import shapes
-from mcpctld.api import daemon, events, metrics, openapi, secrets, servers, sessions, tunnels
+from mcpctld.api import (
+    clients,
+    daemon,
+    events,
+    metrics,
+    openapi,
+    secrets,
+    servers,
+    sessions,
+    tunnels,
+)
 from mcpctld.api.route import Access, Route
 
 OPEN, READ, WRITE = Access.OPEN, Access.READ, Access.WRITE
@@ -31,6 +41,8 @@ ROUTES: tuple[Route, ...] = (
           "All tunnels, and how they do.", shapes.TunnelList),
     Route("POST", "/v1/tunnels/{name}/probe", WRITE, tunnels.probe_tunnel,
           "Open a tunnel, and ask for echoes through it.", shapes.TunnelProbe),
+    Route("GET", "/v1/clients", READ, clients.list_clients,
+          "The config files of MCP clients, as they were last seen.", shapes.ClientFiles),
     Route("PUT", "/v1/secrets/{server}/{key}", WRITE, secrets.set_secret,
           "Keep a secret of a server.", shapes.Nothing, shapes.SecretValue),
     Route("DELETE", "/v1/secrets/{server}/{key}", WRITE, secrets.delete_secret,

@@ -53,6 +53,8 @@ class Agent:
         self.draining = False
         self.hands_over = False
         """Whether sessions go on in the next daemon when this one stops."""
+        self.client_files: Callable[[], list[shapes.ClientFile]] = list
+        """What is seen of the files of clients; whoever watches them sets it."""
         self._store = store
         self._secrets = secrets
         self._info = info
@@ -302,6 +304,7 @@ class Agent:
         if self._tunnels is None:
             raise NotFound(f"there is no tunnel {name!r}")  # noqa: ASYNC910
         return await self._tunnels.probe(name)
+
     async def wake(self, name: str) -> shapes.Woken:
         """Have a server's machine awake, and wait for that. Raises why it is not."""
         if self._wake is None:
@@ -324,7 +327,13 @@ class Agent:
             ],
             "sessions": sessions,
             "config_errors": self._store.errors,
+            "clients": self.client_files(),
         }
+
+    def folders(self) -> list[str]:
+        """The folders in which clients were started, the newest last."""
+        cwds = [session.profile.cwd for session in self._sessions.values()]
+        return [cwd for cwd in cwds if cwd]
 
     def _describe(self, server: Server, sessions: list[shapes.SessionInfo]) -> shapes.ServerInfo:
         spec = server.spec

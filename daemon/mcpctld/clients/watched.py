@@ -1,0 +1,177 @@
+"""One file of one or more clients: what it said last, and what a new look at it means."""
+
+import hashlib
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from mcpctl import shapes
+from mcpctl.clients import Client, Entry, Judgement, Known, Place, Sight, judge
+
+GONE = ""
+"""The digest of a file that is not there, and not because it is being replaced."""
+
+EXHAUSTED = (
+    "it loses {names} again and again: {title} writes it from memory; end it, then add them again"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One look: the digest of the bytes (None: no file, or it cannot be opened), the entries (None: unreadable).
+
+    `problem` says why it cannot be read, or why its client cannot.
+    """
+
+    digest: str | None
+    entries: Mapping[str, Entry] | None = None
+    texts: Mapping[str, str] = field(default_factory=dict)
+    """Entries of ours as they are written, where they may have to be put back."""
+    problem: str | None = None
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether there is no file."""
+        return self.digest is None and self.problem is None
+
+    @property
+    def sight(self) -> Sight:
+        """As the judge wants it."""
+        return Sight(
+            self.digest,
+            None
+            if self.entries is None
+            else {key: entry_digest(entry) for key, entry in self.entries.items()},
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a look means. `before`: the entries until then; `lost`: those to put back, and how they were written."""
+
+    judgement: Judgement
+    before: Mapping[str, Entry] = field(default_factory=dict)
+    lost: tuple[tuple[Entry, str], ...] = ()
+
+
+class Watched:
+    """The state of one file; `owners` are the places in it."""
+
+    def __init__(self, path: str, owners: tuple[tuple[Client, Place], ...]) -> None:
+        self.path = path
+        self.owners = owners
+        self.known = Known()
+        self._entries: Mapping[str, Entry] = {}
+        self._texts: Mapping[str, str] = {}
+        self._state: shapes.ClientFileState = "gone"
+        self._problem: str | None = None
+        self._changed_at: float | None = None
+        self._has_been = False
+
+    @property
+    def wipes(self) -> bool:
+        """Whether a client of the file is known to write it from memory."""
+        return any(client.wipes for client, _ in self.owners)
+
+    @property
+    def counts(self) -> bool:
+        """Whether a server that stands in it is wanted: a project's file is somebody else's word."""
+        return all(place.scope != "project" for _, place in self.owners)
+
+    @property
+    def was_there(self) -> bool:
+        """Whether there was a file when last looked at."""
+        return self.known.digest not in (None, GONE)
+
+    def is_whole(self, look: Look) -> bool:
+        """Whether a look says what the file means."""
+        return look.entries is not None or self.known.digest == look.digest is not None
+
+    def client_names(self) -> list[str]:
+        """The clients that read it."""
+        return list(dict.fromkeys(client.name for client, _ in self.owners))
+
+    def named(self) -> frozenset[str]:
+        """The servers of ours that the file attaches to, where its client reads it."""
+        if not self.counts:
+            return frozenset()
+        return frozenset(
+            entry.server
+            for entry in self._entries.values()
+            if entry.server is not None and not entry.place.unread
+        )
+
+    def judge(self, look: Look, *, running: bool, now: float) -> Verdict:
+        """What a look means; nothing is kept of it until `accept`. `now` is in seconds."""
+        ours = [key for key, entry in self._entries.items() if entry.server is not None]
+        told = judge(
+            self.known,
+            look.sight,
+            ours,
+            wipes=self.wipes and look.digest != GONE,
+            running=running,
+            now=now,
+        )
+        keys = [] if told.exhausted else [key for key in told.lost if key in self._texts]
+        lost = tuple((self._entries[key], self._texts[key]) for key in keys)
+        return Verdict(told, self._entries, lost)
+
+    def accept(self, look: Look, verdict: Verdict) -> None:
+        """Keep what a look has shown."""
+        told = verdict.judgement
+        self.known = told.known
+        if look.entries is not None:
+            self._entries, self._texts = look.entries, look.texts
+        self._state = "gone" if look.digest == GONE else "read"
+        self._problem = look.problem
+        self._has_been |= look.digest != GONE
+        self._changed_at = time.time()
+        if told.exhausted:
+            names = ", ".join(verdict.before[key].name for key in told.lost)
+            self._problem = EXHAUSTED.format(names=names, title=self.owners[0][0].title)
+
+    def report(self, problem: str) -> bool:
+        """Keep that the file cannot be read; what it said before stands. False when that is no news."""
+        if (self._state, self._problem) == ("unreadable", problem):
+            return False
+        self._state, self._problem, self._has_been = "unreadable", problem, True
+        self._changed_at = time.time()
+        return True
+
+    def recover(self) -> bool:
+        """The file is what it was before it could not be read; False when it always could."""
+        if self._state != "unreadable":
+            return False
+        self._state, self._problem = "gone" if self.known.digest == GONE else "read", None
+        return True
+
+    def was_not_put_back(self) -> None:
+        """Do not count what was judged to be put back, and then was not."""
+        self.known = replace(self.known, put_back=self.known.put_back[:-1])
+
+    def shown(self) -> shapes.ClientFile | None:
+        """For the status; None for a file that never was there."""
+        if not self._has_been:
+            return None
+        return {
+            "file": self.path,
+            "clients": self.client_names(),
+            "scope": self.owners[0][1].scope,
+            "state": self._state,
+            "problem": self._problem,
+            "changed_at": self._changed_at,
+            "put_back": len(self.known.put_back),
+            "servers": [
+                {"name": entry.name, "server": entry.server} for entry in self._entries.values()
+            ],
+        }
+
+
+def entry_digest(entry: Entry) -> str:
+    """What two entries are compared by: it may be kept, where their secrets may not."""
+    launch = entry.launch
+    said = (
+        launch.words, sorted(launch.env.items()), launch.cwd, launch.url, sorted(launch.headers.items()),
+        launch.transport,
+    )  # fmt: skip
+    return hashlib.sha256(repr(said).encode("utf-8", "surrogatepass")).hexdigest()
