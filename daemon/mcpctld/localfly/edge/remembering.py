@@ -7,21 +7,31 @@ configuration does, for requests that carry the same cookie or header (`http_opt
 from collections import OrderedDict
 from collections.abc import Iterator
 from http.cookies import CookieError, SimpleCookie
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from mcpctld.localfly.edge.replay import Replay
 from mcpctld.localfly.edge.settings import Service, Sticky
 from mcpctld.protocols.http1 import Headers
+from mcpctld.protocols.http1_head import Head
 
 MOST = 10_000
 """Entries; the oldest goes first."""
+MOST_SEGMENTS = 64
+"""Of a path that is looked up."""
+
+
+class Source(NamedTuple):
+    """Who had a request replayed."""
+
+    machine: str
+    region: str
 
 
 class Entry(NamedTuple):
     """Where requests go, until when, and who had it so."""
 
     replay: Replay
-    source: str
+    source: Source
     expires: float
     allow_bypass: bool
 
@@ -51,37 +61,74 @@ class ReplayCache:
                 return key, entry
         return None
 
-    def forget(self, key: Key) -> None:
-        """It leads nowhere any more."""
-        self._entries.pop(key, None)
-
-    def remember(
-        self, app: str, replay: Replay, source: str, sticky: list[tuple[Key, Sticky]], now: float
-    ) -> None:
-        """Follow what `replay` and the rules `sticky` of the service say."""
-        told = replay.remember
-        if told is not None and told.invalidate:
-            self.forget(Key(app, told.prefix))
-        elif told is not None:
-            entry = Entry(replay, source, now + told.ttl_s, told.allow_bypass)
-            self._add(Key(app, told.prefix), entry)
-        for key, rule in sticky:
-            self._add(key, Entry(replay, source, now + rule.ttl_s, rule.allow_bypass))
-
-    def _add(self, key: Key, entry: Entry) -> None:
+    def add(self, key: Key, entry: Entry) -> None:
+        """Requests with this key go there from now on."""
         self._entries[key] = entry
         self._entries.move_to_end(key)
         while len(self._entries) > MOST:
             self._entries.popitem(last=False)
 
-    def keys(self, app: str, path: str) -> list[Key]:
-        """The keys of `app` for a path, the longest prefix first."""
-        found = [
-            key
-            for key in self._entries
-            if key.app == app and not key.value and path.startswith(key.prefix)
-        ]
-        return sorted(found, key=lambda key: -len(key.prefix))
+    def forget(self, key: Key) -> None:
+        """It leads nowhere any more."""
+        self._entries.pop(key, None)
+
+    def prefixes(self, app: str, path: str) -> list[Key]:
+        """The keys that a path has in `app`, the longest prefix first."""
+        ends = [at + 1 for at, sign in enumerate(path) if sign == "/"][:MOST_SEGMENTS]
+        lengths = sorted({*ends, *(end - 1 for end in ends), len(path)} - {0}, reverse=True)
+        return [Key(app, path[:length]) for length in lengths]
+
+
+class Memory:
+    """What the cache has to do with one request. `service` says the rules; None where there is no machine yet."""
+
+    def __init__(self, cache: ReplayCache, app: str, service: Service | None, head: Head) -> None:
+        self.status: Literal["", "miss", "hit", "bypass"] = ""
+        """As the client is told; empty where nothing is said."""
+        path = head.target.partition("?")[0]
+        self._cache = cache
+        self._app = app
+        self._sticky = sticky_keys(app, service, path, head.headers) if service else []
+        self._keys = [key for key, _ in self._sticky] + cache.prefixes(app, path)
+        skips = (head.headers.get("fly-replay-cache-control") or "").lower() == "skip"
+        self._skips = skips
+        self._found: Key | None = None
+
+    def fields(self) -> list[tuple[str, str]]:
+        """What the answer says of it."""
+        return [("fly-replay-cache-status", self.status)] if self.status else []
+
+    def recall(self, now: float) -> Entry | None:
+        """Where such requests go."""
+        found = self._cache.find(self._keys, now)
+        if found is None:
+            self.status = "miss" if self._sticky else ""
+            return None
+        self._found, entry = found
+        if self._skips and entry.allow_bypass:
+            self.status = "bypass"
+            return None
+        self.status = "hit"
+        return entry
+
+    def forget(self) -> None:
+        """What was recalled leads nowhere."""
+        self.status = "miss"
+        if self._found is not None:
+            self._cache.forget(self._found)
+
+    def remember(self, replay: Replay, source: Source, now: float) -> None:
+        """Follow what an answer says, and the rules of the service."""
+        asked = replay.remember
+        if asked is not None and asked.invalidate:
+            self._cache.forget(Key(self._app, asked.prefix))
+            return
+        if asked is not None:
+            entry = Entry(replay, source, now + asked.ttl_s, asked.allow_bypass)
+            self._cache.add(Key(self._app, asked.prefix), entry)
+            self.status = self.status or "miss"
+        for key, rule in self._sticky:
+            self._cache.add(key, Entry(replay, source, now + rule.ttl_s, rule.allow_bypass))
 
 
 def sticky_keys(

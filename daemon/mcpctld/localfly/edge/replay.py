@@ -11,7 +11,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from mcpctld.localfly.edge.regions import read_regions
@@ -72,7 +72,7 @@ class Replay:
     elsewhere: bool = False
     timeout_s: float = math.inf
     fallback: Fallback = ""
-    transform: Transform = Transform()
+    transform: Transform = field(default_factory=Transform)
     remember: Remember | None = None
 
     def wish(self, source: str) -> Wish:

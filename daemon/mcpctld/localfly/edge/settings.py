@@ -60,7 +60,8 @@ def find_service(config: Mapping[str, Any], *, private: bool) -> Service | None:
     if not found:
         return None
     _, service, port = min(found, key=lambda each: each[0])
-    return _read(service, port, wanted[0])
+    may_start = config.get("disable_machine_autostart") is not True
+    return _read(service, port, wanted[0], may_start=may_start)
 
 
 def _rank(port: Mapping[str, Any], wanted: tuple[int, ...]) -> int:
@@ -73,7 +74,9 @@ def _covers(port: Mapping[str, Any], number: int) -> bool:
     return port.get("port") == number or (bool(start and end) and start <= number <= end)
 
 
-def _read(service: Mapping[str, Any], port: Mapping[str, Any], default: int) -> Service:
+def _read(
+    service: Mapping[str, Any], port: Mapping[str, Any], default: int, *, may_start: bool
+) -> Service:
     concurrency = _table(service.get("concurrency"))
     options = _table(port.get("http_options"))
     response = _table(options.get("response"))
@@ -81,7 +84,7 @@ def _read(service: Mapping[str, Any], port: Mapping[str, Any], default: int) -> 
     return Service(
         internal_port=_number(service.get("internal_port")),
         port=_number(port.get("port")) or default,
-        autostart=service.get("autostart") is not False,
+        autostart=may_start and service.get("autostart") is not False,
         autostop=read_autostop(service.get("autostop")),
         min_running=_number(service.get("min_machines_running")),
         soft_limit=_number(concurrency.get("soft_limit")) or SOFT_LIMIT,
