@@ -97,29 +97,41 @@ class Body:
 
     # ------------------------------------------------------------ from the client
 
+    def read(self, reader: http1.RequestReader) -> None:
+        """Take what has come already: of most requests, all."""
+        while not self.ended and self.broken is None and not self._is_ahead:
+            event = reader.next_event()
+            if event is None:
+                return
+            self._note(event)
+
     async def fill(self, client: Client) -> None:
         """Read the body to its end, then watch the client. Returns when it has left, or sends what cannot be read."""
-        if self._head.expects_continue and not client.reader.buffered:
+        if self._head.expects_continue and not (self._data or self.ended):
             await client.send(http1.CONTINUE)
         while not self.ended:
-            event = client.reader.next_event()
-            if isinstance(event, http1.Data):
-                await self._add(event.data)
-            elif isinstance(event, http1.End):
-                self.ended = True
-                self._more.unpark_all()
-            elif isinstance(event, http1.Broken):
-                self.broken = event
+            while self._is_ahead:
+                await self._room.park()
+            self.read(client.reader)
+            if self.broken is not None:
                 return
-            elif not await client.receive():
+            if not self.ended and not self._is_ahead and not await client.receive():
                 return
         await _watch(client)
 
-    async def _add(self, data: bytes) -> None:
-        self._data += data
+    def _note(self, event: http1.Event) -> None:
+        if isinstance(event, http1.Data):
+            self._data += event.data
+        elif isinstance(event, http1.Broken):
+            self.broken = event
+        else:
+            self.ended = True
         self._more.unpark_all()
-        while self._dropped + len(self._data) - self._taken > ROOM:
-            await self._room.park()
+
+    @property
+    def _is_ahead(self) -> bool:
+        """Whether the client is to wait until the machine has taken more."""
+        return self._dropped + len(self._data) - self._taken > ROOM
 
     # ------------------------------------------------------------ to a machine
 

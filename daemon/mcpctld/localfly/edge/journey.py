@@ -64,6 +64,7 @@ class Journey:
     async def travel(self) -> Ending:
         """Have it answered."""
         ending: Ending = "cut"
+        self._body.read(self._client.reader)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._watch, nursery.cancel_scope)
             ending = await self._answer(nursery)
