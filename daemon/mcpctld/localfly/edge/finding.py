@@ -88,7 +88,12 @@ class Finder:
             place = await self._connect(app, id, service)
             if place is not None:
                 return place
-        await self._wait(search, id, service)
+        if isinstance(verdict, Await) or not self._has_others(search, id):
+            trouble = await self._waker.reach(app, id, service.internal_port)
+        else:
+            trouble = "nobody listens"
+        if trouble:
+            search.exclude(id, f"machine {id} cannot be reached: {trouble}")
         load.close()
         return None
 
@@ -100,15 +105,10 @@ class Finder:
         stream = await dial(address, self._patience.connect_s)
         return None if stream is None else Place(id, machine.region, service, stream)
 
-    async def _wait(self, search: "_Search", id: str, service: Service) -> None:
-        """It cannot be reached yet: go to another one that runs, or wait for it."""
+    def _has_others(self, search: "_Search", id: str) -> bool:
+        """Whether another machine runs that could have the request instead."""
         others = replace(search.wish, excluded=search.wish.excluded | {id})
-        if isinstance(self._choose(search, others), Send):
-            search.exclude(id, "the machine cannot be reached")
-            return
-        trouble = await self._waker.reach(search.way.app, id, service.internal_port)
-        if trouble:
-            search.exclude(id, f"machine {id} cannot be reached: {trouble}")
+        return isinstance(self._choose(search, others), Send)
 
     def _choose(self, search: "_Search", wish: Wish) -> Send | Await | Hold:
         machines = self._fleet.machines(search.way.app)

@@ -40,8 +40,8 @@ class Loads:
         lot = self._room.setdefault(app, trio.lowlevel.ParkingLot())
         with trio.move_on_after(bound_s):
             await lot.park()
-        if not lot:
-            self._room.pop(app, None)
+        if not lot and self._room.get(app) is lot:  # it may be another one by now
+            del self._room[app]
 
     def keep(self, machines: set[str]) -> None:
         """Forget all machines but these."""
