@@ -243,9 +243,7 @@ async def test_a_wish_is_met(autojump_clock, state, other, fields, served):
             assert bool(answer.seen("fly-preferred-instance-unavailable")) is missed
 
 
-@pytest.mark.parametrize(
-    "fields", [{"Fly_Force_Instance_Id": "m9"}, {"Fly_Force_Region": "syd"}]
-)
+@pytest.mark.parametrize("fields", [{"Fly_Force_Instance_Id": "m9"}, {"Fly_Force_Region": "syd"}])
 async def test_a_wish_that_cannot_be_met_is_an_error(autojump_clock, fields):
     async with open_town() as fleet:
         await fleet.add_app().add("m1")

@@ -110,7 +110,9 @@ async def test_a_body_is_asked_for_where_the_client_waits_for_that(autojump_cloc
     async with open_town() as fleet:
         await fleet.add_app().add("m1")
         async with calling(fleet) as caller:
-            await caller.send(b"POST / HTTP/1.1\r\nHost: time.localhost\r\nExpect: 100-continue\r\n")
+            await caller.send(
+                b"POST / HTTP/1.1\r\nHost: time.localhost\r\nExpect: 100-continue\r\n"
+            )
             await caller.send(b"Content-Length: 2\r\n\r\n")
             assert await caller.until(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
             await caller.send(b"{}")
@@ -340,7 +342,10 @@ async def test_an_idle_connection_is_closed_after_a_minute(autojump_clock):
         (b"nonsense\r\n\r\n", 400),
         (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
         (b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
-        (b"POST / HTTP/1.1\r\nHost: time.localhost\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n", 400),
+        (
+            b"POST / HTTP/1.1\r\nHost: time.localhost\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
+            400,
+        ),
     ],
 )
 async def test_what_is_not_http_is_answered_clearly(autojump_clock, wire, status):
@@ -376,7 +381,9 @@ async def shout(visit: Visit) -> None:
     """A protocol that is asked for: says everything louder."""
     assert visit.get("connection") == "upgrade"
     assert visit.get("upgrade") == "shouting"
-    head = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: shouting\r\n\r\nREADY"
+    head = (
+        b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: shouting\r\n\r\nREADY"
+    )
     await visit.stream.send_all(head)
     while data := await visit.more():
         await visit.stream.send_all(data.upper())

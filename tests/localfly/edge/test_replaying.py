@@ -39,9 +39,7 @@ async def test_a_request_is_replayed_as_it_was(autojump_clock, state):
         await app.add("m1", replaying("instance=m2", "state=a b=c"))
         await app.add("m2", state=state)
         body = b"x" * MEGABYTE
-        answer = await ask(
-            fleet, "POST", "/mcp?q", body, Fly_Prefer_Instance_Id="m1", X_Own="kept"
-        )
+        answer = await ask(fleet, "POST", "/mcp?q", body, Fly_Prefer_Instance_Id="m1", X_Own="kept")
         assert answer.told["machine"] == "m2"
         assert answer.told["line"] == "POST /mcp?q HTTP/1.1"
         assert answer.told["body"].encode() == body
@@ -263,7 +261,10 @@ async def test_sessions_stick_by_the_configuration_s_rule(autojump_clock):
         first = {"Mcp_Session_Id": "a", "Fly_Prefer_Instance_Id": "m1"}
         for expected in ("miss", "hit", "hit"):
             answer = await ask(fleet, **first)
-            assert (answer.told["machine"], answer.get("fly-replay-cache-status")) == ("m2", expected)
+            assert (answer.told["machine"], answer.get("fly-replay-cache-status")) == (
+                "m2",
+                expected,
+            )
         assert router.visits == 1
         answer = await ask(fleet, Fly_Replay_Cache_Control="skip", **first)
         assert answer.get("fly-replay-cache-status") == "bypass"

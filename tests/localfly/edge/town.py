@@ -1,9 +1,9 @@
 """A fleet for tests: apps whose machines are real HTTP servers on loopback, in the test's own event loop.
 
-    async with town.open() as fleet:
-        app = fleet.add_app("time")
-        app.add("m1", programs.echo)
-        port = fleet.edge_port
+async with town.open() as fleet:
+    app = fleet.add_app("time")
+    app.add("m1", programs.echo)
+    port = fleet.edge_port
 """
 
 import contextlib

@@ -68,11 +68,16 @@ class Finder:
                 continue
             search.trouble = search.trouble if search.unreachable else verdict.reason
             waited = trio.current_time() - began
-            if verdict.hopeless and (search.unreachable or waited >= self._patience.hopeless_s):
+            if verdict.hopeless and waited >= self._hopeless_s(search):
                 tried: Reason = "retries_exhausted" if search.unreachable else "no_candidate"
                 raise Nowhere(verdict.code, search.trouble, tried)
             await self._loads.wait_room(search.way.app, pause)
         raise AssertionError("pauses do not end")
+
+    def _hopeless_s(self, search: "_Search") -> float:
+        """How long to wait for somebody to do something. Where it is known who was meant, that makes no sense."""
+        known = search.unreachable or search.way.replay is not None
+        return 0.0 if known else self._patience.hopeless_s
 
     async def _try(
         self, search: "_Search", verdict: Send | Await, load: contextlib.ExitStack

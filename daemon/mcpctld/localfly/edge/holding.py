@@ -11,11 +11,8 @@ from dataclasses import dataclass
 
 import trio
 
-from mcpctld.localfly.edge.routing import RESTING, RUNNING
+from mcpctld.localfly.edge.routing import LOST, RESTING, RUNNING
 from mcpctld.localfly.fleet import Fleet, FleetMachine, Refused
-
-_LOST = frozenset({"failed", "destroying", "destroyed", "launch_failed"})
-"""States that no waiting helps."""
 
 _log = logging.getLogger("mcpctld.localfly.edge")
 
@@ -125,7 +122,7 @@ class _Attempt:
             return self._say("[PR02] the machine is gone")
         if machine.state in RUNNING:
             return await self._knock(machine)
-        if machine.state in _LOST:
+        if machine.state in LOST:
             return self._say(f"[PM08] the machine is {machine.state}")
         if machine.state in RESTING:
             return await self._start(machine)

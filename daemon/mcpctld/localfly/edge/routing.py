@@ -14,6 +14,8 @@ RESTING = frozenset({"stopped", "suspended", "suspending"})
 """Can be started: a start while a machine is being suspended lets it go on."""
 COMING = frozenset({"starting", "restarting", "replacing", "updating", "created", "creating"})
 """Will be running without our doing."""
+LOST = frozenset({"failed", "launch_failed", "destroying", "destroyed"})
+"""No waiting helps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +154,9 @@ def _explain(able: Sequence[Candidate], resting: Sequence[Candidate]) -> Hold:
     if any(each.state in RUNNING for each in able):
         return Hold("PR01", "a check of every running machine fails")
     states = ", ".join(sorted({each.state for each in able}))
-    known = all(each.state in RESTING for each in able)  # then none may be started
-    if known:
-        return Hold("PR03", "no machine runs, and none may be started (autostart is off)", True)
+    if all(each.state in LOST for each in able):
+        return Hold("PM08", f"no machine can be started from its state ({states})", hopeless=True)
+    if all(each.state in RESTING | LOST for each in able):
+        reason = "no machine runs, and none may be started (autostart is off)"
+        return Hold("PR03", reason, hopeless=True)
     return Hold("PM08", f"no machine can be started from its state ({states})")
