@@ -27,6 +27,7 @@ MODULES = {
     "call": "tools",
     "logs": "logs",
     "conformance": "conformance",
+    "localfly": "localfly",
     "restart": "daemon",
     "daemon": "daemon",
 }
