@@ -17,7 +17,11 @@ SUFFIX_LENGTH = 6
 
 _LAUNCHERS = {"npx", "bunx", "pnpx", "uvx", "pipx", "uv", "go", "npm", "pnpm", "yarn", "bun", "deno", "docker",
               "podman", "node", "nodejs", "tsx", "ts-node", "java", "env", "exec", "sh", "bash"}  # fmt: skip
-_VERBS = {"run", "tool", "exec", "dlx", "x", "start"}
+_VERBS = {
+    "uv": {"run", "tool"}, "tool": {"run"}, "pipx": {"run"}, "go": {"run"}, "npm": {"exec", "x"},
+    "pnpm": {"dlx", "exec"}, "yarn": {"dlx"}, "bun": {"x", "run"}, "deno": {"run"},
+}  # fmt: skip
+"""What may follow a launcher and is no name either."""
 _VALUED = {
     "--from",
     "--with",
@@ -105,20 +109,25 @@ def _of_words(words: Sequence[str]) -> str:
 def _subjects(words: Sequence[str]) -> Iterator[str]:
     """The words that may name what is run: options and launchers are passed over."""
     rest = iter(words)
-    launching = True
+    launcher: str | None = ""  # the last one; None once something else than a launcher has come
     for word in rest:
-        if word in _NAMING or (word in _VALUED and launching):
+        if word in _NAMING or (word in _VALUED and launcher is not None):
             value = next(rest, "")
             if word in _NAMING:
                 yield value
-        elif not (word.startswith("-") or _VARIABLE.match(word) or (launching and _launches(word))):
+        elif word.startswith("-") or _VARIABLE.match(word):
+            continue
+        elif launcher is not None and _launches(word, launcher):
+            launcher = word.rpartition("/")[2]
+        else:
             yield word
-            launching = False
+            launcher = None
 
 
-def _launches(word: str) -> bool:
+def _launches(word: str, launcher: str) -> bool:
     base = word.rpartition("/")[2]
-    return base in _LAUNCHERS or word in _VERBS or _PYTHON.fullmatch(base) is not None
+    known = base in _LAUNCHERS or _PYTHON.fullmatch(base) is not None
+    return known or word in _VERBS.get(launcher, ())
 
 
 def _telling(path: list[str]) -> str:

@@ -123,7 +123,7 @@ def resolve(wish: Wish, *, builder: bool = False) -> Resolved:
     `builder` says that an image will be built from a Dockerfile, so what needs a build is no problem.
     """
     problems = _Problems()
-    words = problems.check(lambda: command.split(wish.command), ["?"])
+    words = problems.check(lambda: command.split(wish.command), ["unreadable"])
     program = problems.check(
         lambda: command.program(wish, words, builder=builder), Program(image="", wrapper="mcpctl")
     )
