@@ -8,12 +8,12 @@ from typing import Any
 import msgspec
 import trio
 
-from mcpctld.errors import Conflict, McpctlError, NotFound
+from mcpctld.errors import Conflict, McpctlError, NotFound, TimedOut
 from mcpctld.launch import steps, telling
 from mcpctld.launch.app_step import is_ours, make_app
 from mcpctld.launch.desk import Desk
 from mcpctld.launch.journal import Journal, Record
-from mcpctld.launch.machine_step import make_machine, make_volume, wait_started
+from mcpctld.launch.machine_step import make_machine, make_volume, tell_logs, wait_started
 from mcpctld.launch.place import choose_place
 from mcpctld.launch.resolve import Resolved
 from mcpctld.launch.wish import Wish
@@ -80,6 +80,8 @@ async def launch(work: Work, resolved: Resolved, *, keep: bool = False) -> dict[
     try:
         return await _all_steps(work, resolved)
     except McpctlError as exc:
+        if isinstance(exc, TimedOut) and work.record.machine_id:
+            await tell_logs(work)
         if not keep:
             await _undo(work, exc)
         raise

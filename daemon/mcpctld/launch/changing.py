@@ -5,10 +5,10 @@ from typing import Any
 
 import trio
 
-from mcpctld.errors import McpctlError, NotFound
+from mcpctld.errors import McpctlError, NotFound, TimedOut
 from mcpctld.fly.machine_shapes import Machine
 from mcpctld.launch.answering import Question, wait_answer
-from mcpctld.launch.machine_step import STARTED_S, look_alive
+from mcpctld.launch.machine_step import STARTED_S, look_alive, tell_logs
 from mcpctld.launch.work import BEARER_KEY, Work
 
 LEASE_S = 60
@@ -73,7 +73,8 @@ async def wait_healthy(work: Work, token: str | None = None) -> None:
     else:
         path, known = (None, token) if token else (result.get("health_path"), None)
     headers = {"authorization": f"Bearer {known}"} if known else {}
-    await wait_answer(Question(url, path, headers, edge), ANSWERED_S, lambda: look_alive(work))
+    asked = Question(url, path, headers, edge)
+    await wait_answer(asked, ANSWERED_S, lambda: look_alive(work), work.note)
     work.done("answers", f"{url} answers")
 
 
@@ -83,7 +84,9 @@ async def replace_checked(work: Work, machine: Machine, config: dict[str, Any]) 
     made = await replace(work, machine, config)
     try:
         await bring_up(work, asleep, made.version)
-    except McpctlError:
+    except McpctlError as exc:
+        if isinstance(exc, TimedOut):
+            await tell_logs(work)
         await _set_back(work, machine)
         raise
     return made
