@@ -8,16 +8,15 @@ from typing import Any
 import msgspec
 import trio
 
-from mcpctld.config.secretstore import SecretStore
-from mcpctld.errors import Conflict, McpctlError, NotFound
-from mcpctld.fly.client import Fly
+from mcpctld.errors import Conflict, McpctlError, NotFound, TimedOut
 from mcpctld.launch import steps, telling
 from mcpctld.launch.app_step import is_ours, make_app
+from mcpctld.launch.desk import Desk
 from mcpctld.launch.journal import Journal, Record
-from mcpctld.launch.machine_step import make_machine, make_volume, wait_started
+from mcpctld.launch.machine_step import make_machine, make_volume, tell_logs, wait_started
 from mcpctld.launch.place import choose_place
 from mcpctld.launch.resolve import Resolved
-from mcpctld.launch.telling import Tell
+from mcpctld.launch.wish import Wish
 from mcpctld.launch.work import Work
 
 ID_BYTES = 8
@@ -25,7 +24,9 @@ UNDO_S = 60.0
 """Undoing may take so long; after that `--abort` has to be used."""
 
 
-def open_record(journal: Journal, resolved: Resolved, entropy: Callable[[int], bytes]) -> Record:
+def open_record(
+    journal: Journal, wish: Wish, resolved: Resolved, entropy: Callable[[int], bytes]
+) -> Record:
     """The record to go on with, or a new one; blocking.
 
     Raises `Conflict` when the server is launched already, or another launch of it was interrupted.
@@ -39,6 +40,7 @@ def open_record(journal: Journal, resolved: Resolved, entropy: Callable[[int], b
             digest=digest,
             app=resolved.app,
             at=resolved.at,
+            wish=without_secrets(wish),
         )
     if found.finished:
         raise Conflict(
@@ -51,6 +53,12 @@ def open_record(journal: Journal, resolved: Resolved, entropy: Callable[[int], b
             f"away what it has made: mcpctl launch --abort --server {name}"
         )
     return found
+
+
+def without_secrets(wish: Wish) -> dict[str, Any]:
+    """What may be written down of a wish: all but the values of secrets."""
+    plain: dict[str, Any] = msgspec.to_builtins(wish)
+    return {**plain, "secrets": dict.fromkeys(wish.secrets, ""), "user": None, "password": None}
 
 
 def digest_of(resolved: Resolved) -> str:
@@ -72,6 +80,8 @@ async def launch(work: Work, resolved: Resolved, *, keep: bool = False) -> dict[
     try:
         return await _all_steps(work, resolved)
     except McpctlError as exc:
+        if isinstance(exc, TimedOut) and work.record.machine_id:
+            await tell_logs(work)
         if not keep:
             await _undo(work, exc)
         raise
@@ -145,20 +155,14 @@ async def take_away(work: Work) -> None:
     await work.forget()
 
 
-async def abort(
-    server: str, journal: Journal, store: SecretStore, open_fly: Callable[[Record], Fly], tell: Tell
-) -> dict[str, Any]:
+async def abort(desk: Desk, server: str) -> dict[str, Any]:
     """Take away what an unfinished launch has made. Raises `NotFound` when there is none."""
-    record = await trio.to_thread.run_sync(journal.read, server)
+    record = await trio.to_thread.run_sync(desk.journal.read, server)
     if record is None or record.finished:
         raise NotFound(
             f"there is no unfinished launch of {server} to abort; what is launched goes by: mcpctl destroy {server}"
         )
-    async with open_fly(record) as fly:
-        await take_away(Work(fly, record, journal, store, tell, _no_entropy))
-    tell(telling.step("aborted", f"nothing is left of the launch of {server}"))
+    async with await desk.open_fly(record.at) as fly:
+        await take_away(desk.work(fly, record))
+    desk.tell(telling.step("aborted", f"nothing is left of the launch of {server}"))
     return {"server": server, "app": record.app}
-
-
-def _no_entropy(count: int) -> bytes:
-    raise AssertionError(f"taking away needs no entropy ({count} bytes)")

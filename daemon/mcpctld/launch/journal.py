@@ -23,6 +23,7 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
 
     version: str
     config: dict[str, Any]
+    wish: dict[str, Any] = {}
 
     def __repr__(self) -> str:
         return f"<Version {self.version}>"
@@ -38,6 +39,8 @@ class Record(msgspec.Struct, kw_only=True):
     """Of what was wished for, secrets left out: another wish cannot go on with this launch."""
     app: str
     at: Literal["fly.io", "local"]
+    wish: dict[str, Any] = {}
+    """What was wished for, without secrets: a change is a change of this."""
     org: str = ""
     region: str = ""
     app_state: Literal["free", "asked", "made"] = "free"
@@ -57,7 +60,8 @@ class Record(msgspec.Struct, kw_only=True):
     def keep(self, version: str, config: dict[str, Any]) -> None:
         """Remember a version of the machine, to go back to."""
         former = [kept for kept in self.versions if kept.version != version]
-        self.versions = [*former, Version(version=version, config=config)][-MOST_VERSIONS:]
+        kept = Version(version=version, config=config, wish=self.wish)
+        self.versions = [*former, kept][-MOST_VERSIONS:]
 
 
 class Journal:

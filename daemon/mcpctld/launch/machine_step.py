@@ -134,16 +134,17 @@ async def look_alive(work: Work) -> None:
         return
     codes = [event.exit_code for event in machine.events if event.exit_code is not None]
     code = f", its program ended with {codes[0]}" if codes else ""
-    await _tell_logs(work, record.app)
+    await tell_logs(work)
     raise UserError(
         f"machine {machine.id} of {record.app} does not stay up: it is {machine.state}{code}; "
         "correct the command by what it said above, then launch again"
     )
 
 
-async def _tell_logs(work: Work, app: str) -> None:
+async def tell_logs(work: Work) -> None:
+    """Tell what the machine said last."""
     try:
-        page = await work.fly.logs.poll(app, instance=work.record.machine_id)
+        page = await work.fly.logs.poll(work.record.app, instance=work.record.machine_id)
     except FlyError as exc:
         work.note(f"its logs cannot be read: {exc}")
         await trio.lowlevel.checkpoint()

@@ -76,7 +76,7 @@ async def wait_answering(work: Work, resolved: Resolved, headers: Mapping[str, s
         await trio.lowlevel.checkpoint()
         return
     asked = Question(url, resolved.health_path, dict(headers), edge)
-    await wait_answer(asked, ANSWERED_S, lambda: look_alive(work))
+    await wait_answer(asked, ANSWERED_S, lambda: look_alive(work), work.note)
     work.done("answers", f"{url} answers")
 
 

@@ -65,10 +65,10 @@ def _usual(authorization: str) -> str:
 
 
 def _bearer(credentials: Credentials) -> list[_Expected]:
-    tokens = (credentials.bearer_token, credentials.next_token)
+    """Both tokens stand for the same client: its sessions stay while the token is being changed."""
     return [
         _Expected(digest(f"Bearer {token}"), Match(Pass("bearer"), len(token) >= STRONG_LENGTH))
-        for token in tokens
+        for token in (credentials.bearer_token, credentials.bearer_token_also)
         if token
     ]
 
