@@ -26,6 +26,7 @@ MODULES = {
     "call": "tools",
     "logs": "logs",
     "conformance": "conformance",
+    "localfly": "localfly",
     "restart": "daemon",
     "daemon": "daemon",
 }
