@@ -6,7 +6,7 @@ one JSON object on its stdin, where nobody sees the secrets in it; it answers in
 | event | members | |
 |---|---|---|
 | `step`, `log` | `text` | progress, shown on stderr |
-| `line` | of the log of an app | given to the caller |
+| `log` with `timestamp` | of the log of an app | given to the caller |
 | `error` | `kind`, `message` | how it ended |
 | `result` | what was asked for | how it ended |
 
@@ -39,7 +39,7 @@ def run(
 ) -> Event:
     """The result of an operation, without its `event`. Raises `CtlError` with what the program says went wrong.
 
-    `on_line` gets each `line` event as it comes.
+    `on_line` gets each line of an app's log as it comes; with it, no result is no error.
     """
     words = [sys.executable, "-P", "-m", program, operation]
     # A process group of its own: a terminal's Ctrl-C would reach it twice, and the second one cuts its undoing short.
@@ -91,6 +91,8 @@ class _Conversation:
             return self._last
         if kind == "error":
             raise CtlError(_known(self._last.get("kind")), str(self._last.get("message")))
+        if code == 0 and self._on_line:
+            return {}
         if code in (-signal.SIGINT, 130):
             raise KeyboardInterrupt
         raise CtlError(
@@ -100,10 +102,10 @@ class _Conversation:
 
     def _hear(self, event: Event) -> None:
         kind = event.get("event")
-        if kind in ("step", "log"):
-            output.note(str(event.get("text") or event.get("message") or ""))
-        elif kind == "line" and self._on_line:
+        if kind == "log" and self._on_line and "timestamp" in event:
             self._on_line(event)
+        elif kind in ("step", "log"):
+            output.note(str(event.get("text")))
         elif kind in ("result", "error"):
             self._last = event
 

@@ -149,7 +149,7 @@ def _abort(args: argparse.Namespace) -> int:
         name = fly_program.offline(
             "plan", launch_flags.wish(args, launch_flags.command_line(args))
         )["server"]
-    fly_program.run("abort", {"server": name})
+    fly_program.run("abort", {"server": name, "at": launch_flags.place(args)})
     print(f"took back what was made of {name}")
     return 0
 

@@ -16,8 +16,23 @@ MAX_FILE_BYTES = 1024 * 1024
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add every flag that says what is to be made, and where."""
     _add_place(parser.add_argument_group("the app"))
-    _add_program(parser.add_argument_group("what it runs"))
+    add_changes(parser)
+    _add_speech(parser.add_argument_group("how it speaks"))
     _add_callers(parser.add_argument_group("who may call it"))
+    parser.add_argument(
+        "-v",
+        "--volume",
+        action="append",
+        default=[],
+        metavar="NAME:/PATH[:K=V,...]",
+        help="make a volume",
+    )
+    parser.add_argument("--host-dedication-id", metavar="ID", help="run on a host of your own")
+
+
+def add_changes(parser: argparse.ArgumentParser) -> None:
+    """Add the flags for what may also be changed later."""
+    _add_program(parser.add_argument_group("what it runs"))
     _add_contents(parser.add_argument_group("what it holds"))
     add_size(parser.add_argument_group("its size"))
 
@@ -42,35 +57,47 @@ def size(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def wish(args: argparse.Namespace, line: str | None) -> dict[str, Any]:
-    """The wish; `line` is the command. It holds secrets. Raises `UsageError`."""
+    """The wish; `line` is the command. What is not said is left out of it. It holds secrets. Raises `UsageError`."""
+    names = (
+        "server",
+        "name",
+        "org",
+        "region",
+        "port",
+        "transport",
+        "wrapper",
+        "host_dedication_id",
+    )
     made = {
-        **given(
-            {
-                key: getattr(args, key)
-                for key in ("server", "name", "org", "region", "image", "port")
-            }
-        ),
-        **size(args),
-        **given({"host_dedication_id": args.host_dedication_id, "command": line}),
-        "at": "local" if args.local else "fly.io",
-        "setup": args.setup,
-        "transport": args.transport,
-        "wrapper": args.wrapper,
+        **changes(args, line),
+        **given({key: getattr(args, key) for key in names}),
+        "at": place(args),
         "bearer": args.bearer_token and args.user is None,
         "flycast": args.flycast,
-        "auto_stop": args.auto_stop,
         "policy": args.policy or ("always" if args.auto_stop == "off" else "attached"),
+    }
+    return made | _credentials(args) | _volume(args.volume)
+
+
+def changes(args: argparse.Namespace, line: str | None) -> dict[str, Any]:
+    """The fields of a wish that an update may change, as far as they are said."""
+    local = pairs(args.file_local, "--file-local", "/PATH=FILE")
+    lists = {
+        "setup": args.setup,
         "secrets": secret_sources.read_secrets(args.secret),
         "env": pairs(args.env, "--env", "K=VALUE"),
-        "file_local": {
-            path: _contents(file)
-            for path, file in pairs(args.file_local, "--file-local", "/PATH=FILE").items()
-        },
+        "file_local": {path: _contents(file) for path, file in local.items()},
         "file_literal": pairs(args.file_literal, "--file-literal", "/PATH=TEXT"),
         "file_secret": pairs(args.file_secret, "--file-secret", "/PATH=SECRET"),
         "machine_config": _json_object(args.machine_config) if args.machine_config else {},
     }
-    return made | _credentials(args) | _volume(args.volume)
+    single = {"command": line, "image": args.image, "auto_stop": args.auto_stop}
+    return {**given(single), **size(args), **{key: value for key, value in lists.items() if value}}
+
+
+def place(args: argparse.Namespace) -> str:
+    """Which Fly is meant."""
+    return "local" if args.local else "fly.io"
 
 
 def command_line(args: argparse.Namespace) -> str | None:
@@ -120,12 +147,6 @@ def _add_place(group: argparse._ArgumentGroup) -> None:
         help="such as iad or fra; where there is room, if not given",
     )
     group.add_argument(
-        "--auto-stop",
-        choices=("off", "stop", "suspend"),
-        default="suspend",
-        help="what becomes of it when nobody calls (default suspend)",
-    )
-    group.add_argument(
         "--policy",
         choices=("attached", "always", "never"),
         help="attached wakes it ahead of need (default), always keeps it awake, never leaves it to Fly",
@@ -144,9 +165,21 @@ def _add_program(group: argparse._ArgumentGroup) -> None:
         help="run this in the machine before the server, at each cold start; may be repeated",
     )
     group.add_argument(
+        "--auto-stop",
+        choices=("off", "stop", "suspend"),
+        help="what becomes of it when nobody calls (default suspend)",
+    )
+    group.add_argument(
+        "--machine-config",
+        metavar="FILE",
+        help="JSON: fields of a Machine's configuration that are laid over ours (RFC 7396)",
+    )
+
+
+def _add_speech(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
         "--transport",
         choices=("stdio", "http", "sse"),
-        default="stdio",
         help="what the server speaks by itself (default stdio, which is wrapped)",
     )
     group.add_argument(
@@ -155,13 +188,7 @@ def _add_program(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--wrapper",
         choices=("mcpctl", "fly"),
-        default="mcpctl",
-        help="what speaks HTTP for a stdio server",
-    )
-    group.add_argument(
-        "--machine-config",
-        metavar="FILE",
-        help="JSON: fields of a Machine's configuration that are laid over ours (RFC 7396)",
+        help="what speaks HTTP for a stdio server (default mcpctl)",
     )
 
 
@@ -201,15 +228,6 @@ def _add_contents(group: argparse._ArgumentGroup) -> None:
         group.add_argument(
             flag, action="append", default=[], metavar=metavar, help=f"{text}; may be repeated"
         )
-    group.add_argument(
-        "-v",
-        "--volume",
-        action="append",
-        default=[],
-        metavar="NAME:/PATH[:K=V,...]",
-        help="make a volume, and mount it",
-    )
-    group.add_argument("--host-dedication-id", metavar="ID", help="run on a host of your own")
 
 
 def _switch(text: str) -> bool:
