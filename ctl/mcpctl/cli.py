@@ -21,6 +21,7 @@ MODULES = {
     "release": "adopt",
     "secret": "secret",
     "status": "status",
+    "wake": "wake",
     "sessions": "sessions",
     "tools": "tools",
     "call": "tools",

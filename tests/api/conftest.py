@@ -45,6 +45,23 @@ def server_info(name: str, calls: int = 0) -> shapes.ServerInfo:
     }
 
 
+def machine_info() -> shapes.Machine:
+    return {
+        "app": "time-app",
+        "id": "148e21f",
+        "at": "fly.io",
+        "policy": "attached",
+        "state": "started",
+        "region": "fra",
+        "checks": {"health": "passing"},
+        "restarts": 0,
+        "wake_p50_s": 1.5,
+        "wake_p90_s": 4.0,
+        "next_wake_at": 1_800_000_000.0,
+        "trouble": None,
+    }
+
+
 def session_info(ident: str, server: str) -> shapes.SessionInfo:
     return {
         "id": ident,
@@ -77,7 +94,10 @@ def fresh_status() -> shapes.Status:
             "state_dir": "/state",
             "log_file": "/state/log",
         },
-        "servers": [server_info("time", calls=4), server_info("weather")],
+        "servers": [
+            {**server_info("time", calls=4), "machine": machine_info()},
+            server_info("weather"),
+        ],
         "sessions": [session_info("s1", "time")],
         "config_errors": [],
     }
@@ -132,6 +152,22 @@ class FakeEngine:
         if len(kept) == len(self.known["sessions"]):
             raise NotFound(f"cannot end the session {session_id}: there is none of that id")
         self.known["sessions"] = kept
+
+    async def wake(self, name: str) -> shapes.Woken:
+        if name != "time":
+            raise UserError(f"{name} has no machine to wake")
+        return {"server": name, "seconds": 1.5, "machine": machine_info()}
+
+    def cost(self) -> shapes.Cost:
+        spent = {"a client": 12.5, "schedule": 1.0}
+        row: shapes.ServerCost = {
+            "server": "time",
+            "today_s": {},
+            "month_s": spent,
+            "total_s": spent,
+            "awake": True,
+        }
+        return {"servers": [row]}
 
     async def set_secret(self, server: str, key: str, value: str) -> None:
         if key == "bad name":
