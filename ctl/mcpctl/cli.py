@@ -30,6 +30,7 @@ MODULES = {
     "release": "adopt",
     "secret": "secret",
     "status": "status",
+    "wake": "wake",
     "sessions": "sessions",
     "tunnels": "tunnels",
     "tools": "tools",

@@ -19,6 +19,9 @@ from mcpctl.errors import ApiError, NotRunning
 TIMEOUT_S = 30.0
 """For one call; the daemon answers from memory, except for a keyring that asks the user."""
 
+WAKE_TIMEOUT_S = 150.0
+"""The daemon waits two minutes for a machine."""
+
 EVENTS_TIMEOUT_S = 45.0
 """Between two lines of the event stream: the daemon writes a comment every 15 s."""
 
@@ -62,6 +65,15 @@ class Client:
     def server(self, name: str) -> shapes.ServerInfo:
         """GET /v1/servers/{name} (stable)."""
         return cast(shapes.ServerInfo, self._call("GET", f"/v1/servers/{_part(name)}"))
+
+    def wake(self, name: str) -> shapes.Woken:
+        """POST /v1/servers/{name}/wake: the answer comes when the machine is awake (stable)."""
+        path = f"/v1/servers/{_part(name)}/wake"
+        return cast(shapes.Woken, self._call("POST", path, timeout_s=WAKE_TIMEOUT_S))
+
+    def cost(self) -> shapes.Cost:
+        """GET /v1/cost (stable)."""
+        return cast(shapes.Cost, self._call("GET", "/v1/cost"))
 
     def reload(self) -> shapes.Reloaded:
         """POST /v1/reload (stable)."""
@@ -124,8 +136,10 @@ class Client:
                 if line.startswith(b"data:"):
                     yield cast(shapes.Event, _decode(line[5:]))
 
-    def _call(self, method: str, path: str, body: object = None) -> object:
-        with self._opened(method, path, body) as answer:
+    def _call(
+        self, method: str, path: str, body: object = None, timeout_s: float | None = None
+    ) -> object:
+        with self._opened(method, path, body, timeout_s) as answer:
             return _decode(answer.read() or b"{}")
 
     @contextlib.contextmanager

@@ -58,6 +58,23 @@ def client_file(path: str) -> shapes.ClientFile:
     }
 
 
+def machine_info() -> shapes.Machine:
+    return {
+        "app": "time-app",
+        "id": "148e21f",
+        "at": "fly.io",
+        "policy": "attached",
+        "state": "started",
+        "region": "fra",
+        "checks": {"health": "passing"},
+        "restarts": 0,
+        "wake_p50_s": 1.5,
+        "wake_p90_s": 4.0,
+        "next_wake_at": 1_800_000_000.0,
+        "trouble": None,
+    }
+
+
 def session_info(ident: str, server: str) -> shapes.SessionInfo:
     return {
         "id": ident,
@@ -116,7 +133,10 @@ def fresh_status() -> shapes.Status:
             "state_dir": "/state",
             "log_file": "/state/log",
         },
-        "servers": [server_info("time", calls=4), server_info("weather")],
+        "servers": [
+            {**server_info("time", calls=4), "machine": machine_info()},
+            server_info("weather"),
+        ],
         "sessions": [session_info("s1", "time")],
         "config_errors": [],
         "clients": [client_file("/home/.cursor/mcp.json")],
@@ -180,6 +200,22 @@ class FakeEngine:
         if name != "fly":
             raise NotFound(f"there is no tunnel {name!r}")
         return {"target": "fdaa::3", "sent": 5, "received": 4, "rtt_ms": 1.5}
+
+    async def wake(self, name: str) -> shapes.Woken:
+        if name != "time":
+            raise UserError(f"{name} has no machine to wake")
+        return {"server": name, "seconds": 1.5, "machine": machine_info()}
+
+    def cost(self) -> shapes.Cost:
+        spent = {"a client": 12.5, "schedule": 1.0}
+        row: shapes.ServerCost = {
+            "server": "time",
+            "today_s": {},
+            "month_s": spent,
+            "total_s": spent,
+            "awake": True,
+        }
+        return {"servers": [row]}
 
     async def set_secret(self, server: str, key: str, value: str) -> None:
         if key == "bad name":

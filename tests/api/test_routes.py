@@ -41,6 +41,19 @@ async def test_an_unknown_server_is_answered_with_the_names_that_come_close(api)
     }
 
 
+async def test_a_machine_is_woken_by_the_name_of_its_server(api):
+    answer = await api.http.post("/v1/servers/time/wake")
+    assert answer.status_code == 200
+    assert answer.json()["machine"]["state"] == "started"
+    refused = await api.http.post("/v1/servers/weather/wake")
+    assert refused.status_code == 400
+    assert refused.json()["error"]["message"] == "weather has no machine to wake"
+
+
+async def test_the_ledger_is_answered_as_the_engine_has_it(api, engine):
+    assert (await api.http.get("/v1/cost")).json() == engine.cost()
+
+
 async def test_reload_answers_what_is_in_force(api):
     answer = await api.http.post("/v1/reload")
     assert answer.json() == {"servers": ["time"], "config_errors": []}

@@ -71,6 +71,8 @@ class FakeDaemon:
         self.sessions = []
         self.tunnels = []
         self.probe = {}
+        self.machines = {}
+        self.cost = []
         self.config_errors = []
         self.refuse_file = None
         self.version = wire.VERSION
@@ -147,6 +149,7 @@ class FakeDaemon:
             "sharing": 3 if name == "shared" else 0,
             "figures": FIGURES,
             "last_error": None,
+            **({"machine": self.machines[name]} if name in self.machines else {}),
         }
 
     def reload(self):
@@ -283,6 +286,12 @@ def _shutdown(daemon, _):
     return 200, {"status": "draining"}
 
 
+def _wake(daemon, _, name):
+    if name not in daemon.machines:
+        return 400, {"error": {"kind": "bad-request", "message": f"{name} has no machine"}}
+    return 200, {"server": name, "seconds": 2.25, "machine": daemon.machines[name]}
+
+
 def _hand_over(daemon, _):
     daemon.pid -= 1  # the next one answers from now on
     return 200, {"status": "draining"}
@@ -293,6 +302,8 @@ ROUTES = (
     ("GET", "/v1/status", lambda daemon, _: (200, daemon.status())),
     ("GET", "/v1/servers", lambda daemon, _: (200, {"servers": daemon.status()["servers"]})),
     ("GET", "/v1/servers/([^/]*)", _server),
+    ("POST", "/v1/servers/([^/]*)/wake", _wake),
+    ("GET", "/v1/cost", lambda daemon, _: (200, {"servers": daemon.cost})),
     ("POST", "/v1/reload", lambda daemon, _: (200, daemon.reload())),
     ("GET", "/v1/sessions", lambda daemon, _: (200, {"sessions": daemon.sessions})),
     ("DELETE", "/v1/sessions/([^/]*)", lambda daemon, _, session: (200, {})),

@@ -29,6 +29,15 @@ class Engine(Protocol):
     async def end_session(self, session_id: str) -> None:
         """End one session and return when it is gone. Raises `NotFound`."""
 
+    async def wake(self, name: str) -> shapes.Woken:
+        """Have a server's machine awake, and return when it is.
+
+        Raises `NotFound` without such a server, `UserError` when it has no machine, others for why it is not awake.
+        """
+
+    def cost(self) -> shapes.Cost:
+        """The ledger of machine-seconds, up to now."""
+
     async def set_secret(self, server: str, key: str, value: str) -> None:
         """Keep a secret; the server need not exist yet, as `mcpctl add` stores secrets first.
 

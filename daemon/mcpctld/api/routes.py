@@ -16,6 +16,7 @@ from mcpctld.api import (
     servers,
     sessions,
     tunnels,
+    wake,
 )
 from mcpctld.api.route import Access, Route
 
@@ -31,6 +32,10 @@ ROUTES: tuple[Route, ...] = (
           "All configured servers.", shapes.ServerList),
     Route("GET", "/v1/servers/{name}", READ, servers.show_server,
           "One server.", shapes.ServerInfo),
+    Route("POST", "/v1/servers/{name}/wake", WRITE, wake.wake_server,
+          "Start the Fly machine of a server, and answer when it is awake.", shapes.Woken),
+    Route("GET", "/v1/cost", READ, wake.show_cost,
+          "Machine-seconds of each server, by who kept its machine awake.", shapes.Cost),
     Route("POST", "/v1/reload", WRITE, daemon.reload,
           "Read the configuration files again.", shapes.Reloaded),
     Route("GET", "/v1/sessions", READ, sessions.list_sessions,

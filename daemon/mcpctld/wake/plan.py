@@ -101,7 +101,7 @@ class Plan:
     ) -> None:
         """Go by these from now on; what goes on goes on."""
         self._policy = policy
-        self._sleep = Action.SUSPEND if sleep == "suspend" else Action.STOP
+        self._sleep = self._sleep_first = Action.SUSPEND if sleep == "suspend" else Action.STOP
         self._idle_timeout_s = idle_timeout_s
         self._grace_s = proxy_grace_s
 
@@ -255,7 +255,7 @@ class Plan:
             self.wakes_since = None
 
     def _fell_asleep(self, now: float) -> None:
-        self.foreign = False
+        self.foreign, self._sleep = False, self._sleep_first
         if self.calls and now < self._passed + self._grace_s:
             self.state, self._not_before = State.UNKNOWN, now + SETTLE_S
         elif not self.needed(now):
@@ -285,7 +285,7 @@ class Plan:
             self.wakes_since, self.state = None, State.UNKNOWN
 
     def _cannot_sleep_so(self, action: Action, failure: Failure) -> bool:
-        """What cannot be suspended is stopped, from now on."""
+        """What cannot be suspended is stopped. It is asked for anew after the next wake: machines are changed."""
         if action is not Action.SUSPEND or failure is not Failure.REFUSED:
             return False
         self._sleep, self.state = Action.STOP, State.AWAKE

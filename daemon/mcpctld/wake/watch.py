@@ -28,6 +28,9 @@ WAIT_MARGIN_S = 10.0
 CLOCK_EVERY_S = 60.0
 """How often the clock is looked at for the next hour of `wake_at`: it may be set, and this computer may sleep."""
 
+SKEW_S = 5.0
+"""How far Fly's clocks may be off."""
+
 Publish = Callable[[str, dict[str, object]], None]
 
 
@@ -63,6 +66,8 @@ class Watch:
         self._seen: Machine | None = None
         self._restarts = 0
         self._up = False
+        self._started_from: float | None = None
+        """When (Unix time) we asked for it to be started, until it is up."""
         self._who: str | None = None
         self._hours = [schedule.parse(text) for text in fly.wake_at]
         self._served = -math.inf  # the hour that it was last woken for
@@ -299,6 +304,8 @@ class Watch:
             Action.SUSPEND: "machine.suspending",
             Action.STOP: "machine.stopping",
         }.get(action)
+        if action is Action.START and self._started_from is None:
+            self._started_from = self._clock()
         if told is not None:
             self._log.info(told, extra={"machine": self._id})
             self._publish(told, {"server": self.name, "machine": self._id})
@@ -306,7 +313,7 @@ class Watch:
     def _note(self) -> None:
         """The plan may know more now: keep the ledger, tell who listens, let go what was held."""
         state = self.plan.state
-        if state in (State.AWAKE, State.STARTING) and not self._up:
+        if state is State.AWAKE and not self._up:
             self._went_up()
         elif state in (State.ASLEEP, State.GONE):
             self._went_down()
@@ -321,8 +328,12 @@ class Watch:
 
     def _went_up(self) -> None:
         self._up = True
+        asked, self._started_from = self._started_from, None
         started_at = self._seen.started_at if self._seen is not None else None
-        self._records.ledger.up(self.name, self._clock(), started_at)
+        at = self._clock()
+        if asked is not None and started_at is not None and asked - SKEW_S <= started_at:
+            at = min(at, started_at)
+        self._records.ledger.up(self.name, at, started_at)
         self._records.changed()
         self._publish("machine.started", {"server": self.name, "machine": self._id})
 
