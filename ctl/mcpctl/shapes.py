@@ -157,7 +157,7 @@ class ClientFile(TypedDict):
     changed_at: float | None
     """When a change was last seen."""
     put_back: int
-    """How often within the last hour an entry was put back that the client had wiped."""
+    """How many entries that the client had wiped were put back since the daemon started."""
     servers: list[ClientServer]
 
 

@@ -6,6 +6,7 @@ import os
 import queue
 import shutil
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from harness import Home, program, wait_until
+from harness import FIXTURES, Home, program, wait_until
 from mcpctl.client import Client
 from mcpctl.errors import CtlError
 
@@ -21,6 +22,7 @@ CURSOR = ".cursor/mcp.json"
 DESKTOP = ".config/Claude/claude_desktop_config.json"
 OURS = {"command": "mcpctl", "args": ["attach", "notes"]}
 BOUND_S = 30.0
+STORM_EDITS = 8
 
 
 class Heard:
@@ -270,6 +272,36 @@ def test_a_removal_by_the_user_is_obeyed(daemon: Home, how: str) -> None:
     assert seen(daemon, DESKTOP)["put_back"] == 0
     refused = [line for line in daemon.log() if line["event"] == "client.not_put_back"]
     assert bool(refused) == (how != "by hand")  # with the client running it looks like a wipe
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["atomic", "truncate"])
+def test_a_storm_of_writes_while_we_edit_and_watch(daemon: Home, how: str) -> None:
+    """A client writes its file a hundred times a second: every edit stands or is reported, and nothing is removed."""
+    file = write(
+        daemon,
+        CURSOR,
+        '{"count": 0, "mine": 9007199254740993, "mcpServers": {"old": {"command": "x"}}}',
+    )
+    heard, refused = Heard(daemon), 0
+    words = [sys.executable, str(FIXTURES / "restless.py"), str(file), how]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as client:
+        for number in range(STORM_EDITS):
+            url = f"http://127.0.0.1:1/{number}"
+            done = daemon.mcpctl("add", "--server", f"s{number}", "--url", url, "--cursor")
+            refused += done.code != 0
+            assert done.code == 0 or "keeps writing" in done.err, done
+        said = json.loads(client.communicate(b"")[0])
+    found = json.loads(file.read_text())
+    assert found["mine"] == 9007199254740993
+    assert found["count"] == said["count"] > 1
+    assert len(found["mcpServers"]) >= 1 + STORM_EDITS - refused
+    assert refused <= STORM_EDITS // 2
+    assert said["broken"] == 0 or how == "truncate"
+    wait_until(lambda: names(daemon, CURSOR) == list(found["mcpServers"]), "the last state is seen")
+    write(daemon, ".config/zed/settings.json", '{"context_servers": {"z": {"command": "c"}}}')
+    heard.until("client.server_added", "z")
+    assert not [one for one in heard.all if one[0] == "client.server_removed"]
 
 
 @pytest.mark.slow

@@ -29,7 +29,7 @@ async def put_back(entry: Entry, text: str) -> bool:
             )
     except (OSError, trio.TooSlowError) as exc:
         _log.warning("client.not_put_back", extra={"file": entry.place.path, "error": str(exc)})
-        return False
+        return False  # noqa: ASYNC910  (`run_process` waits)
     return _tell(entry, done)
 
 

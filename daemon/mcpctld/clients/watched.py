@@ -67,6 +67,7 @@ class Watched:
         self._problem: str | None = None
         self._changed_at: float | None = None
         self._has_been = False
+        self._put_back = 0
 
     @property
     def wipes(self) -> bool:
@@ -145,9 +146,11 @@ class Watched:
         self._state, self._problem = "gone" if self.known.digest == GONE else "read", None
         return True
 
-    def was_not_put_back(self) -> None:
-        """Do not count what was judged to be put back, and then was not."""
-        self.known = replace(self.known, put_back=self.known.put_back[:-1])
+    def count_put_back(self, entries: int) -> None:
+        """Count the entries that were put back; where none was, what was judged does not count."""
+        self._put_back += entries
+        if not entries:
+            self.known = replace(self.known, put_back=self.known.put_back[:-1])
 
     def shown(self) -> shapes.ClientFile | None:
         """For the status; None for a file that never was there."""
@@ -160,7 +163,7 @@ class Watched:
             "state": self._state,
             "problem": self._problem,
             "changed_at": self._changed_at,
-            "put_back": len(self.known.put_back),
+            "put_back": self._put_back,
             "servers": [
                 {"name": entry.name, "server": entry.server} for entry in self._entries.values()
             ],

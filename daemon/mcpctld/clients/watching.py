@@ -88,9 +88,9 @@ class _ClientWatch:
 
     # ------------------------------------------------------------ one file
 
-    async def _follow(self, path: str) -> None:
+    async def _follow(self, path: str) -> None:  # noqa: ASYNC910  (`_settle` waits)
         """Look until it is clear what has happened, and nothing more has."""
-        watched = self._user.get(path) or self._project.get(path)
+        watched = self._find(path)
         if watched is None:
             return  # noqa: ASYNC910  (the project has gone)
         if path in self._news:
@@ -101,9 +101,7 @@ class _ClientWatch:
             while self._news[path]:
                 self._news[path] = False
                 await self._settle(watched)
-        except (
-            Exception
-        ):  # a guard: one file that surprises us must not end the watch of the others
+        except Exception:  # a guard: one surprising file must not end the watch of all
             _log.exception("client.look_failed", extra={"file": path})
         finally:
             del self._news[path]
@@ -136,34 +134,39 @@ class _ClientWatch:
     # ------------------------------------------------------------ what has happened
 
     async def _accept(self, watched: Watched, look: Look, verdict: Verdict) -> None:
-        told, is_first = verdict.judgement, watched.known.digest is None
-        if told.verdict == "unsure":
-            self._broken(watched, look.problem or "it cannot be read")
-            return  # noqa: ASYNC910  (`_settle` has waited)
-        if told.verdict == "same":
-            if watched.recover():
-                self._tell(watched, "client.file_changed")
-            self._show(watched)
-            return  # noqa: ASYNC910
+        match verdict.judgement.verdict:
+            case "unsure":
+                self._broken(watched, look.problem or "it cannot be read")
+            case "same":
+                if watched.recover():
+                    self._tell(watched, "client.file_changed")
+                self._show(watched)
+            case "changed" | "wiped":
+                await self._changed(watched, look, verdict)
+        await trio.lowlevel.checkpoint()
+
+    async def _changed(self, watched: Watched, look: Look, verdict: Verdict) -> None:
+        is_first = watched.known.digest is None
         watched.accept(look, verdict)
         if not is_first:
             self._tell(watched, "client.file_changed")
             self._tell_servers(watched, look, verdict)
-        if verdict.lost and await self._put_back(watched, verdict):
+        if await self._put_back(watched, verdict):
             self._news[watched.path] = True  # and nobody hears in between that it was not named
         else:
             self._show(watched)
 
     async def _put_back(self, watched: Watched, verdict: Verdict) -> bool:
         """Put back what was wiped; False when nothing was."""
-        done = False
+        done = 0
         for entry, text in verdict.lost:
             if await put_back(entry, text):
-                done = True
+                done += 1
                 self._tell(watched, "client.put_back", entry)
-        if not done:
-            watched.was_not_put_back()
-        return done
+        if verdict.lost:
+            watched.count_put_back(done)
+        await trio.lowlevel.checkpoint()
+        return done > 0
 
     def _broken(self, watched: Watched, problem: str) -> None:
         if watched.report(problem):
@@ -188,8 +191,11 @@ class _ClientWatch:
             data |= {"name": entry.name, "server": entry.server}
         self._publish(type_, data)
 
+    def _find(self, path: str) -> Watched | None:
+        return self._user.get(path) or self._project.get(path)
+
     def _show(self, watched: Watched) -> None:
-        if watched.path in self._user or watched.path in self._project:
+        if self._find(watched.path) is watched:
             self._seen.put(watched.path, watched.shown())
         self._name()
 
