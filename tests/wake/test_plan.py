@@ -362,3 +362,13 @@ def test_other_settings_hold_at_once() -> None:
     plan.seen(State.AWAKE, IDLE_S)
     plan.configure("attached", "stop", 10.0)
     assert plan.next(IDLE_S) is Action.STOP
+
+
+def test_another_idle_time_counts_from_the_same_call() -> None:
+    plan = plan_of(State.AWAKE)
+    plan.call_began(0)
+    plan.call_ended(10)
+    assert plan.needed(10 + IDLE_S - 1)
+    plan.configure("attached", "suspend", 5)
+    assert plan.needed(14.9)
+    assert not plan.needed(15)

@@ -83,7 +83,7 @@ class Plan:
         self.wakes_since: float | None = None
         """When the wake that has no first answer yet was begun."""
         self.configure(policy, sleep, idle_timeout_s, proxy_grace_s)
-        self._until = -math.inf  # awake is wanted until then
+        self._wanted = -math.inf  # when it was wanted last
         self._not_before = -math.inf
         self._looked = -math.inf
         self._began = -math.inf  # when the oldest call without an answer was sent
@@ -112,6 +112,11 @@ class Plan:
         return self._policy == "always" or self.calls > 0 or now < self._until
 
     @property
+    def _until(self) -> float:
+        """Awake is wanted until then."""
+        return self._wanted + self._idle_timeout_s
+
+    @property
     def holds(self) -> bool:
         """Whether messages wait here for the machine to be started."""
         awake = self.state in (State.AWAKE, State.GONE)
@@ -119,7 +124,7 @@ class Plan:
 
     def want(self, now: float, ahead_s: float = 0.0) -> None:
         """It is needed from now on until the idle time has passed, counted from now or `ahead_s` later."""
-        self._until = max(self._until, now + ahead_s + self._idle_timeout_s)
+        self._wanted = max(self._wanted, now + ahead_s)
         self._use()
 
     def wonder(self) -> None:
