@@ -130,7 +130,7 @@ async def test_a_damaged_record_begins_anew(
 @pytest.mark.parametrize(
     ("failure", "times", "within_s"),
     [
-        (Failure.STILL_ACTIVE, 5, 6),
+        (Failure.STILL_ACTIVE, 5, 9),
         (Failure.RATE_LIMITED, 2, 8),
         (Failure.LEASE_HELD, 2, 8),
         (Failure.CAPACITY, 2, 13),
