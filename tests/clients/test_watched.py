@@ -139,8 +139,7 @@ def test_what_was_wiped_is_kept_as_it_was_written(watched):
     see(file, memory)
     see(
         file,
-        '{"mcpServers": {"a": %s, "n": {"args": ["attach", "notes"],  "command": "mcpctl"}}}'
-        % json.dumps(OTHER),
+        f'{{"mcpServers": {{"a": {json.dumps(OTHER)}, "n": {{"args": ["attach", "notes"],  "command": "mcpctl"}}}}}}',
     )
     told = see(file, memory, running=True)
     assert [(entry.name, text) for entry, text in told.lost] == [

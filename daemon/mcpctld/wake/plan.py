@@ -84,6 +84,7 @@ class Plan:
         """When the wake that has no first answer yet was begun."""
         self.configure(policy, sleep, idle_timeout_s, proxy_grace_s)
         self._wanted = -math.inf  # when it was wanted last
+        self._spared = -math.inf  # not put to sleep before
         self._not_before = -math.inf
         self._looked = -math.inf
         self._began = -math.inf  # when the oldest call without an answer was sent
@@ -127,9 +128,10 @@ class Plan:
         self._wanted = max(self._wanted, now + ahead_s)
         self._use()
 
-    def wonder(self) -> None:
-        """It may be awake from before: find out, and let it sleep if nobody needs it."""
+    def wonder(self, now: float) -> None:
+        """It may be awake from before: find out, and let it sleep if nobody comes within the idle time."""
         self._used = True
+        self._spared = now + self._idle_timeout_s
 
     def ask(self, now: float) -> None:
         """Somebody wants it awake, whatever the policy and whatever has failed before."""
@@ -189,7 +191,7 @@ class Plan:
                 return self._choose_awake(now)
 
     def _choose_awake(self, now: float) -> Action | None:
-        if self.needed(now) or (self.foreign and self.rested):
+        if self.needed(now) or now < self._spared or (self.foreign and self.rested):
             return Action.LOOK if now >= self._look_due() else None
         if not self.rested:
             return Action.REST
@@ -214,7 +216,7 @@ class Plan:
             return math.inf
         if now < self._not_before:
             return self._not_before
-        times = [] if self._policy == "always" or self.calls else [self._until]
+        times = [] if self._policy == "always" or self.calls else [self._until, self._spared]
         if self.state is State.AWAKE and self._policy != "never":
             times.append(self._look_due())
         return min((time for time in times if time > now), default=math.inf)

@@ -75,7 +75,7 @@ class Watch:
         self._poked = trio.Event()
         self._changed = trio.Event()
         if name in records.ledger.doubts:
-            self.plan.wonder()
+            self.plan.wonder(trio.current_time())
 
     def configure(self, fly: FlySpec, *, proxied: bool) -> None:
         """Its table has changed: go by this one. Sessions go on as they are."""
