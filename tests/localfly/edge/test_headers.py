@@ -80,7 +80,8 @@ def test_a_request_is_told_where_it_comes_from():
 @pytest.mark.parametrize(
     "line",
     [
-        "Connection: close, X-Own", "Keep-Alive: 5", "TE: trailers", "Proxy-Authorization: x", "Fly-Client-IP: 1.1.1.1",
+        "Connection: close, X-Own", "Keep-Alive: 5", "Trailer: X-Sum",
+        "Proxy-Authorization: x", "Fly-Client-IP: 1.1.1.1",
         "fly-replay-src: x", "Fly-Replay-Failed: x", "Expect: 100-continue", "X-Forwarded-Proto: http",
         "Fly-Request-Id: mine",
     ],

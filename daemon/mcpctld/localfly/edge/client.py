@@ -22,7 +22,7 @@ class Left(Exception):
     """The client has gone."""
 
 
-def _nobody() -> None:
+def nobody() -> None:
     """Nobody wants to know."""
 
 
@@ -31,7 +31,7 @@ class Client:
 
     def __init__(self, stream: trio.SocketStream) -> None:
         self.stream = stream
-        self.touch: Callable[[], None] = _nobody
+        self.touch: Callable[[], None] = nobody
         self.reader = http1.RequestReader(http1.Bounds(body=MOST_BYTES))
 
     async def next_head(self, bound_s: float) -> http1.Head | http1.Broken | None:

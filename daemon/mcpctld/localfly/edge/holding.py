@@ -28,7 +28,9 @@ class Patience:
     connect_s: float = 5.0
     """One attempt to connect."""
     first_backoff_s: float = 0.02
-    last_backoff_s: float = 1.0
+    last_backoff_s: float = 0.25
+    refused_s: float = 0.5
+    """After a start that the Machines API has refused."""
     starts: int = 3
     """A machine that rests again so often after a start is given up."""
 
@@ -97,7 +99,7 @@ class Waker:
             trouble = await attempt.go()
             if trouble is not None:
                 return trouble
-            await trio.sleep(pause)
+            await trio.sleep(self._patience.refused_s if attempt.refused else pause)
         raise AssertionError("pauses do not end")
 
 
@@ -112,11 +114,14 @@ class _Attempt:
         self._id = id
         self._internal_port = internal_port
         self._patience = patience
+        self.refused = False
+        """The last start was."""
         self._starts = 0
         self._said: set[str] = set()
 
     async def go(self) -> str | None:
         """Do what is due: None to try again, empty when the machine takes connections, or why it never will."""
+        self.refused = False
         machine = find_machine(self._fleet, self._app, self._id)
         if machine is None:
             return self._say("[PR02] the machine is gone")  # noqa: ASYNC910  (at once where nothing can be done)
@@ -135,6 +140,7 @@ class _Attempt:
         try:
             await self._fleet.start(machine, "a request")
         except Refused as exc:
+            self.refused = True
             self._say(f'[PM01] machines API returned an error: "{exc}"')
         else:
             self._starts += 1
