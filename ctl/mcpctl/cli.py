@@ -35,6 +35,7 @@ MODULES = {
     "call": "tools",
     "logs": "logs",
     "conformance": "conformance",
+    "localfly": "localfly",
     "restart": "daemon",
     "daemon": "daemon",
 }
