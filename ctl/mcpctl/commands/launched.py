@@ -80,7 +80,14 @@ def secrets(args: argparse.Namespace) -> int:
 
 def rotate(args: argparse.Namespace) -> int:
     """Replace the bearer token, on the machine and in the secret store, with no moment at which none works."""
-    return _done(args, "rotated the token of", _run("rotate", args))
+
+    def takes(event: Event) -> bool:
+        if event.get("name") == "switched":  # before the old token stops working
+            running_client().reload()
+        return False
+
+    place = fly_servers.place_of(check_name(args.name))
+    return _done(args, "rotated the token of", fly_program.run("rotate", place, takes=takes))
 
 
 def destroy(args: argparse.Namespace) -> int:
