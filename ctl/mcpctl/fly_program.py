@@ -5,8 +5,7 @@ one JSON object on its stdin, where nobody sees the secrets in it; it answers in
 
 | event | members | |
 |---|---|---|
-| `step`, `log` | `text` | progress, shown on stderr |
-| `log` with `timestamp` | of the log of an app | given to the caller |
+| `step`, `log` | `text`, `name` of a step | progress, shown on stderr unless the caller takes it |
 | `error` | `kind`, `message` | how it ended |
 | `result` | what was asked for | how it ended |
 
@@ -35,11 +34,11 @@ def run(
     request: Event,
     *,
     program: str = PROGRAM,
-    on_line: Callable[[Event], None] | None = None,
+    takes: Callable[[Event], bool] | None = None,
 ) -> Event:
     """The result of an operation, without its `event`. Raises `CtlError` with what the program says went wrong.
 
-    `on_line` gets each line of an app's log as it comes; with it, no result is no error.
+    `takes` sees each step and line of a log as it comes, and answers whether that is all that has to be done about it.
     """
     words = [sys.executable, "-P", "-m", program, operation]
     # A process group of its own: a terminal's Ctrl-C would reach it twice, and the second one cuts its undoing short.
@@ -48,12 +47,13 @@ def run(
     ) as child:
         assert child.stdin
         assert child.stdout
-        conversation = _Conversation(on_line)
+        conversation = _Conversation(takes)
         try:
             _send(child.stdin, request)
             conversation.read(child.stdout)
         except KeyboardInterrupt:
             conversation.read_to_the_end(child)
+            conversation.say_how_it_ended()
             raise
         except BaseException:
             child.send_signal(signal.SIGINT)
@@ -67,8 +67,8 @@ def offline(operation: str, request: Event) -> Event:
 
 
 class _Conversation:
-    def __init__(self, on_line: Callable[[Event], None] | None) -> None:
-        self._on_line = on_line
+    def __init__(self, takes: Callable[[Event], bool] | None) -> None:
+        self._takes = takes
         self._last: Event = {}
 
     def read(self, lines: IO[bytes]) -> None:
@@ -85,14 +85,17 @@ class _Conversation:
             except KeyboardInterrupt:
                 continue
 
+    def say_how_it_ended(self) -> None:
+        """For the user who has interrupted it: what he may do now."""
+        if self._last.get("event") == "error":
+            output.note(str(self._last.get("message")))
+
     def outcome(self, operation: str, code: int) -> Event:
         kind = self._last.pop("event", None)
         if kind == "result":
             return self._last
         if kind == "error":
             raise CtlError(_known(self._last.get("kind")), str(self._last.get("message")))
-        if code == 0 and self._on_line:
-            return {}
         if code in (-signal.SIGINT, 130):
             raise KeyboardInterrupt
         raise CtlError(
@@ -102,10 +105,9 @@ class _Conversation:
 
     def _hear(self, event: Event) -> None:
         kind = event.get("event")
-        if kind == "log" and self._on_line and "timestamp" in event:
-            self._on_line(event)
-        elif kind in ("step", "log"):
-            output.note(str(event.get("text")))
+        if kind in ("step", "log"):
+            if not (self._takes and self._takes(event)):
+                output.note(str(event.get("text")))
         elif kind in ("result", "error"):
             self._last = event
 

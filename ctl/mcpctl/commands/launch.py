@@ -4,7 +4,7 @@ import argparse
 import os
 from typing import Any
 
-from mcpctl import fly_program, fly_servers, output, server_files
+from mcpctl import fly_program, fly_servers, local_fly, output, server_files
 from mcpctl.commands import client_entries, client_flags, launch_flags, servers
 from mcpctl.commands.common import Commands, command, json_flag
 from mcpctl.daemon_process import running_client, translated
@@ -118,9 +118,11 @@ def _add_volume(parser: argparse.ArgumentParser) -> None:
 
 
 def _make(args: argparse.Namespace, wish: dict[str, Any], planned: dict[str, Any]) -> None:
+    if wish["at"] == "local" and local_fly.find() is None:
+        local_fly.start([])
+        output.note("started the local Fly; 'mcpctl localfly stop' ends it")
     made = fly_program.run("launch", {"wish": wish, "keep": args.keep})
     draft = fly_servers.draft(wish, made, planned["transport"])
-    made.pop("secrets", None)
     try:
         servers.put(running_client(), wish["server"], draft, replace=args.replace)
     except CtlError:

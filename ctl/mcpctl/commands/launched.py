@@ -70,17 +70,26 @@ def secrets(args: argparse.Namespace) -> int:
     """Set and remove secrets, and start the machine with them; without either list their names."""
     values = secret_sources.read_secrets(args.set)
     made = _run("secrets", args, set=values, unset=args.unset)
+    if values or args.unset:
+        return _done(args, "changed the secrets of", made)
     if args.json:
         output.as_json(made)
-        return 0
-    rows = [(one["name"], one["digest"]) for one in made["secrets"]]
-    output.table(("NAME", "DIGEST"), rows, "the app has no secrets")
+    else:
+        rows = [(one["name"], one["digest"]) for one in made["secrets"]]
+        output.table(("NAME", "DIGEST"), rows, "the app has no secrets")
     return 0
 
 
 def rotate(args: argparse.Namespace) -> int:
     """Replace the bearer token, on the machine and in the secret store, with no moment at which none works."""
-    return _done(args, "rotated the token of", _run("rotate", args))
+
+    def takes(event: Event) -> bool:
+        if event.get("name") == "switched":  # before the old token stops working
+            running_client().reload()
+        return False
+
+    place = fly_servers.place_of(check_name(args.name))
+    return _done(args, "rotated the token of", fly_program.run("rotate", place, takes=takes))
 
 
 def destroy(args: argparse.Namespace) -> int:
@@ -106,10 +115,7 @@ def _run(operation: str, args: argparse.Namespace, **more: Any) -> Event:
 
 
 def _done(args: argparse.Namespace, what: str, made: Event) -> int:
-    """Store what secrets of ours have changed, and say what was done."""
-    new = made.pop("secrets", None)
-    for key, value in new.items() if isinstance(new, dict) else ():
-        running_client().set_secret(args.name, key, value)
+    """Say what was done."""
     if args.json:
         output.as_json(made)
     else:

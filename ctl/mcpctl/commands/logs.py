@@ -62,7 +62,13 @@ def _show_server(args: argparse.Namespace) -> int:
     kept: collections.deque[Line] = collections.deque(maxlen=count)
     tail = args.follow or (count is None and not args.no_tail)
     show = kept.append if count is not None and not tail else _printer(args)
-    fly_program.run("logs", {**place, "tail": tail}, on_line=show)
+
+    def takes(event: Line) -> bool:
+        if event["event"] == "log":
+            show(event)
+        return True
+
+    fly_program.run("logs", {**place, "tail": tail}, takes=takes)
     for line in kept:
         _printer(args)(line)
     return 0

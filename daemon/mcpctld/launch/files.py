@@ -24,11 +24,6 @@ def files(wish: Wish, *, kept: bool = False) -> list[File]:
     return sorted(entries, key=lambda entry: str(entry["guest_path"]))
 
 
-def text_file(path: str, text: str, mode: int = 0o644) -> File:
-    """An entry for a file of ours."""
-    return {"guest_path": path, "raw_value": _encoded(text), "mode": mode}
-
-
 def _local(given: Mapping[str, str]) -> Iterator[File]:
     for path, data in given.items():
         _check(path)

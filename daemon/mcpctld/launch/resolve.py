@@ -182,6 +182,8 @@ def _server(wish: Wish, words: list[str]) -> str:
     if said := wish.server or wish.name:
         return check_name(said, "server")
     image = wish.image or ""
+    if not words and not image:
+        return "server"  # that there is nothing to launch is said by others
     return naming.server_name(words, "" if command.is_fly_image(image) else image)
 
 
