@@ -58,9 +58,10 @@ def split(text: str | None) -> list[str]:
         words = shlex.split(text or "")
     except ValueError as exc:
         raise UserError(f"cannot read the command {text!r}: {str(exc).lower()}") from exc
-    if words and words[0].rpartition("/")[2] in ("docker", "podman"):
+    name = words[0].rpartition("/")[2] if words else ""
+    if name in ("docker", "podman"):
         raise UserError(
-            f"a machine of Fly's has no {words[0]}: give the image it runs with --image IMAGE"
+            f"a machine of Fly's has no {name}: give the image it runs with --image IMAGE"
         )
     return words
 

@@ -11,19 +11,17 @@ from mcpctld.launch.wish import Wish
 File = dict[str, object]
 
 
-def files(wish: Wish) -> list[File]:
-    """The entries for what the user wants to have in the machine, sorted by path. Raises `UserError`."""
-    entries = [*_local(wish.file_local), *_literal(wish.file_literal), *_secret(wish)]
+def files(wish: Wish, *, kept: bool = False) -> list[File]:
+    """The entries for what the user wants to have in the machine, sorted by path. Raises `UserError`.
+
+    `kept`: the values of secrets are not in the wish any more.
+    """
+    entries = [*_local(wish.file_local), *_literal(wish.file_literal), *_secret(wish, kept=kept)]
     paths = [str(entry["guest_path"]) for entry in entries]
     for path in paths:
         if paths.count(path) > 1:
             raise UserError(f"file {path} is given twice")
     return sorted(entries, key=lambda entry: str(entry["guest_path"]))
-
-
-def text_file(path: str, text: str, mode: int = 0o644) -> File:
-    """An entry for a file of ours."""
-    return {"guest_path": path, "raw_value": _encoded(text), "mode": mode}
 
 
 def _local(given: Mapping[str, str]) -> Iterator[File]:
@@ -40,14 +38,14 @@ def _literal(given: Mapping[str, str]) -> Iterator[File]:
         yield {"guest_path": path, "raw_value": _encoded(text)}
 
 
-def _secret(wish: Wish) -> Iterator[File]:
+def _secret(wish: Wish, *, kept: bool) -> Iterator[File]:
     for path, name in wish.file_secret.items():
         _check(path)
-        if name not in wish.secrets:
+        if not kept and name not in wish.secrets:
             raise UserError(
                 f"file {path} is to hold secret {name}, which is not given: --secret {name}"
             )
-        if not _is_base64(wish.secrets[name]):
+        if not kept and not _is_base64(wish.secrets[name]):
             raise UserError(
                 f"secret {name} becomes file {path}, so its value must be in Base64: encode it with `base64`"
             )

@@ -6,7 +6,7 @@
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from mcpctld.errors import UserError
 
@@ -17,7 +17,11 @@ SUFFIX_LENGTH = 6
 
 _LAUNCHERS = {"npx", "bunx", "pnpx", "uvx", "pipx", "uv", "go", "npm", "pnpm", "yarn", "bun", "deno", "docker",
               "podman", "node", "nodejs", "tsx", "ts-node", "java", "env", "exec", "sh", "bash"}  # fmt: skip
-_VERBS = {"run", "tool", "exec", "dlx", "x", "start"}
+_VERBS = {
+    "uv": {"run", "tool"}, "tool": {"run"}, "pipx": {"run"}, "go": {"run"}, "npm": {"exec", "x"},
+    "pnpm": {"dlx", "exec"}, "yarn": {"dlx"}, "bun": {"x", "run"}, "deno": {"run"},
+}  # fmt: skip
+"""What may follow a launcher and is no name either."""
 _VALUED = {
     "--from",
     "--with",
@@ -31,21 +35,9 @@ _VALUED = {
 }
 """Options that take a word; those that name the package are `_NAMING`."""
 _NAMING = {"--package", "-jar", "-m"}
-_DULL = {
-    "mcp",
-    "server",
-    "mcp-server",
-    "index",
-    "main",
-    "cli",
-    "app",
-    "dist",
-    "src",
-    "build",
-    "bin",
-    "cmd",
-    "stdio",
-}
+_DULL = {"mcp", "server", "mcp-server", "app", "cli"}
+_ENTRIES = {"index", "main", "stdio"}
+_FOLDERS = {"", ".", "..", "dist", "src", "build", "bin", "cmd"}
 _PYTHON = re.compile(r"python[0-9.]*")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=")
 _MAJOR = re.compile(r"v[0-9]+")
@@ -94,7 +86,7 @@ def _of_image(image: str) -> str:
 
 
 def _of_words(words: Sequence[str]) -> str:
-    found = next(_subjects(words), "")
+    found = _subject(words)
     found = re.sub(r"^[a-z+]+://[^/]*/", "", found)  # git+https://host/owner/repository
     package = re.sub(r"(?<=[^/@])(@|==|>=|~=|\[|#).*", "", found)
     *path, last = package.removeprefix("@").rstrip("/").split("/")
@@ -102,39 +94,35 @@ def _of_words(words: Sequence[str]) -> str:
     return _telling([*path, stem])
 
 
-def _subjects(words: Sequence[str]) -> Iterator[str]:
-    """The words that may name what is run: options and launchers are passed over."""
+def _subject(words: Sequence[str]) -> str:
+    """The word that names what is run: options and launchers are passed over."""
     rest = iter(words)
-    launching = True
+    launcher = ""
     for word in rest:
-        if word in _NAMING or (word in _VALUED and launching):
-            value = next(rest, "")
-            if word in _NAMING:
-                yield value
-        elif not (word.startswith("-") or _VARIABLE.match(word) or (launching and _launches(word))):
-            yield word
-            launching = False
+        if word in _NAMING:
+            return next(rest, "")
+        if word in _VALUED:
+            next(rest, "")
+        elif word.startswith("-") or _VARIABLE.match(word):
+            continue
+        elif not _launches(word, launcher):
+            return word
+        else:
+            launcher = word.rpartition("/")[2]
+    return ""
 
 
-def _launches(word: str) -> bool:
+def _launches(word: str, launcher: str) -> bool:
     base = word.rpartition("/")[2]
-    return base in _LAUNCHERS or word in _VERBS or _PYTHON.fullmatch(base) is not None
+    known = base in _LAUNCHERS or _PYTHON.fullmatch(base) is not None
+    return known or word in _VERBS.get(launcher, ())
 
 
 def _telling(path: list[str]) -> str:
     """The last part of a path; with the one before it where it says nothing by itself."""
-    parts = [part for part in path if part not in ("", ".", "..") and not _MAJOR.fullmatch(part)]
-    while len(parts) > 1 and parts[-1] in {
-        "dist",
-        "src",
-        "build",
-        "bin",
-        "cmd",
-        "index",
-        "main",
-        "stdio",
-    }:
-        parts.pop()
-    if len(parts) > 1 and parts[-1] in _DULL:
-        return f"{parts[-2]}-{parts[-1]}"
-    return parts[-1] if parts else ""
+    named = [part for part in path if part not in _FOLDERS and not _MAJOR.fullmatch(part)]
+    while len(named) > 1 and named[-1] in _ENTRIES:
+        named.pop()
+    if len(named) > 1 and named[-1] in _DULL:
+        return "-".join(named[-2:])
+    return named[-1] if named else ""

@@ -2,8 +2,8 @@
 
 | operation | on stdin | result |
 |---|---|---|
-| `plan` | a `Wish` | `calls`, `notes`, `server`, `app` |
-| `eject` | a `Wish` | `files`: names and texts; `notes`, `server`, `app` |
+| `plan` | a `Wish` | `calls`, `server`, `app`, `transport`, `notes` |
+| `eject` | a `Wish` | `files`: names and texts; the others as for `plan` |
 | `review` | `{"text": a fly.toml}` or `{"config": a Machine's, "machines": how many}` | `findings` |
 
 The answer is one line of JSON: `{"event": "result", ...}`, or `{"event": "error", "kind", "message",
@@ -80,7 +80,12 @@ def _review(request: bytes) -> Answer:
 
 
 def _names(resolved: Resolved) -> Answer:
-    return {"server": resolved.server, "app": resolved.app, "notes": resolved.notes}
+    return {
+        "server": resolved.server,
+        "app": resolved.app,
+        "transport": resolved.transport,
+        "notes": resolved.notes,
+    }
 
 
 T = TypeVar("T")

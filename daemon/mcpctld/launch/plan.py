@@ -40,17 +40,25 @@ def plan(resolved: Resolved) -> list[Call]:
 
 
 def _placement(resolved: Resolved) -> list[Call]:
-    region = resolved.region or "any"
+    token = Call(method="GET", path="/v1/tokens/current", why="see what the token may do")
+    if resolved.region is not None:
+        known = Call(
+            method="GET",
+            path="/v1/platform/regions",
+            why=f"see that there is a region {resolved.region}",
+        )
+        return [token, known]
     body = {
         "org_slug": resolved.org,
-        "region": region,
+        "region": "any",
         "count": 1,
         "compute": resolved.guest.as_config(),
     }
     return [
+        token,
         Call(
             method="POST", path="/v1/platform/placements", why="find a region with room", body=body
-        )
+        ),
     ]
 
 

@@ -117,27 +117,28 @@ class _Problems:
             self.texts.append(text)
 
 
-def resolve(wish: Wish, *, builder: bool = False) -> Resolved:
+def resolve(wish: Wish, *, builder: bool = False, kept: bool = False) -> Resolved:
     """What is to be made of `wish`. Raises `WishRefused`.
 
-    `builder` says that an image will be built from a Dockerfile, so what needs a build is no problem.
+    `builder` says that an image will be built from a Dockerfile, so what needs a build is no problem; `kept` that the
+    wish was kept without the values of its secrets, which Fly has.
     """
     problems = _Problems()
-    words = problems.check(lambda: command.split(wish.command), ["?"])
+    words = problems.check(lambda: command.split(wish.command), ["unreadable"])
     program = problems.check(
         lambda: command.program(wish, words, builder=builder), Program(image="", wrapper="mcpctl")
     )
     guest = problems.check(lambda: _guest(wish), Guest())
     volume = problems.check(lambda: volumes.parse(wish.volume) if wish.volume else None, None)
     no_files: list[File] = []
-    put_in = problems.check(lambda: files.files(wish), no_files)
+    put_in = problems.check(lambda: files.files(wish, kept=kept), no_files)
     anywhere: tuple[str | None, str | None] = (None, None)
     region, moved = problems.check(lambda: _region(wish), anywhere)
     server = problems.check(lambda: _server(wish, words), "server")
     app = problems.check(lambda: _app(wish, server), "app")
     for text in (*_wrong_variables(wish), *_wrong_port(wish), *fields.unknown(wish.machine_config)):
         problems.say(text)
-    secrets = problems.check(lambda: _secrets(wish), dict(wish.secrets))
+    secrets = problems.check(lambda: _secrets(wish, kept=kept), dict(wish.secrets))
     if problems.texts:
         raise WishRefused(problems.texts)
     return Resolved(
@@ -181,6 +182,8 @@ def _server(wish: Wish, words: list[str]) -> str:
     if said := wish.server or wish.name:
         return check_name(said, "server")
     image = wish.image or ""
+    if not words and not image:
+        return "server"  # that there is nothing to launch is said by others
     return naming.server_name(words, "" if command.is_fly_image(image) else image)
 
 
@@ -198,10 +201,10 @@ def _bearer(wish: Wish) -> bool:
     return wish.bearer and wish.user is None
 
 
-def _secrets(wish: Wish) -> dict[str, str]:
+def _secrets(wish: Wish, *, kept: bool) -> dict[str, str]:
     """The user's, with user and password for the wrapper among them."""
     secrets = dict(wish.secrets)
-    if wish.user is None and wish.password is None:
+    if kept or (wish.user is None and wish.password is None):
         return secrets
     if not wish.user or not wish.password:
         raise UserError(

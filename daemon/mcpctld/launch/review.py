@@ -98,6 +98,7 @@ def _about_sleep(found: Facts) -> Iterator[Finding]:
     sleeps = found.autostop in ("stop", "suspend")
     if found.autostop not in ("off", "stop", "suspend"):
         yield _problem("autostop", f"{found.autostop!r} is none of off, stop and suspend")
+        return
     if sleeps and not found.autostart:
         yield _problem(
             "autostart",
