@@ -141,6 +141,18 @@ def _inspect(options: list[tuple[str, str]], argv: list[str]) -> None:
 
     Secrets go to it in variables: they were given on our command line, and must not stand on another's.
     """
+    given = dict(options)
+    variables = {
+        "MCPCTL_BEARER_TOKEN": given.get("bearer-token"),
+        "MCPCTL_PASSWORD": given.get("password"),
+    }
+    run_inspector(
+        [argv[0], *_open_flags(options)], {key: value for key, value in variables.items() if value}
+    )
+
+
+def run_inspector(words: list[str], variables: "dict[str, str]") -> None:
+    """Become the MCP Inspector, which runs `mcpctl` with these words and variables. Raises `AttachError`."""
     import shutil
     import sys
 
@@ -149,13 +161,8 @@ def _inspect(options: list[tuple[str, str]], argv: list[str]) -> None:
         raise AttachError(
             "bad-request", "the MCP Inspector needs npx, which was not found; install Node.js"
         )
-    given = dict(options)
-    variables = {
-        "MCPCTL_BEARER_TOKEN": given.get("bearer-token"),
-        "MCPCTL_PASSWORD": given.get("password"),
-    }
-    environment = {**os.environ, **{key: value for key, value in variables.items() if value}}
-    ourselves = [sys.executable, "-m", "mcpctl", argv[0], *_open_flags(options)]
+    environment = {**os.environ, **variables}
+    ourselves = [sys.executable, "-m", "mcpctl", *words]
     os.execve(npx, [npx, "-y", "@modelcontextprotocol/inspector", *ourselves], environment)  # noqa: S606
 
 

@@ -16,6 +16,15 @@ MODULES = {
     "add": "servers",
     "remove": "servers",
     "list": "servers",
+    "launch": "launch",
+    "volume": "launch",
+    "update": "launched",
+    "rollback": "launched",
+    "scale": "launched",
+    "secrets": "launched",
+    "rotate": "launched",
+    "destroy": "launched",
+    "doctor": "doctor",
     "clients": "clients",
     "adopt": "adopt",
     "release": "adopt",
@@ -27,6 +36,7 @@ MODULES = {
     "call": "tools",
     "logs": "logs",
     "conformance": "conformance",
+    "localfly": "localfly",
     "restart": "daemon",
     "daemon": "daemon",
 }
@@ -92,7 +102,9 @@ def run(argv: list[str]) -> int:
     wanted = words[0] if words else ""
     args = make_parser(wanted).parse_args(words)
     if command is not None and not hasattr(args, "command"):
-        make_parser(wanted).error("only 'mcpctl add' takes a command after --")
+        make_parser(wanted).error(
+            "only 'mcpctl add', 'launch' and 'update' take a command after --"
+        )
     if command is not None:
         args.command = command
     return int(args.run(args))

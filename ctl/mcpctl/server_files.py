@@ -74,7 +74,7 @@ def remove(name: str) -> None:
         try:
             os.unlink(path_of(name))
         except FileNotFoundError as exc:
-            raise _unknown(name) from exc
+            raise unknown(name) from exc
 
 
 def secrets_in(data: bytes) -> set[str]:
@@ -103,7 +103,8 @@ def _temporary(data: bytes) -> str:
     return path
 
 
-def _unknown(name: str) -> CtlError:
+def unknown(name: str) -> CtlError:
+    """What to say when there is no server of that name, with the nearest one."""
     near = difflib.get_close_matches(name, names(), n=1)
     hint = f"did you mean {near[0]!r}?" if near else "'mcpctl list' shows those there are"
     return CtlError("not-found", f"there is no server {name!r}; {hint}")

@@ -80,6 +80,14 @@ def test_the_right_token_is_let_in(value):
     assert ask(bearer(), f"Authorization: {value}") == Pass("bearer")
 
 
+def test_while_a_token_is_being_changed_both_stand_for_the_same_client():
+    who = guard(credentials=Credentials(bearer_token=TOKEN, bearer_token_also=TOKEN[::-1]))
+    first, second = (ask(who, f"Authorization: Bearer {token}") for token in (TOKEN, TOKEN[::-1]))
+    assert first == second == Pass("bearer")
+    assert isinstance(ask(who, f"Authorization: Bearer {TOKEN}x"), Refusal)
+    assert TOKEN[::-1] not in repr(Credentials(bearer_token_also=TOKEN[::-1]))
+
+
 @pytest.mark.parametrize(
     "value",
     [

@@ -33,6 +33,26 @@ def take_out(args: argparse.Namespace, name: str) -> int:
     return client_edits.perform(edits, f"remove {name}", dry_run=args.dry_run)
 
 
+def take_out_everywhere(name: str) -> int:
+    """Take the entries of server `name` out of the clients' own files, and of any that we put one into: exit code."""
+    from mcpctl import client_edits
+    from mcpctl.clients import Machine, clients, examine, survey
+    from mcpctl.storing import journal
+
+    ours = {one.file for batch in journal.batches() for one in batch.records if one.server == name}
+    found = survey(clients().values(), Machine.this())
+    known = {one.place.path for one in found}
+    found += [examine(*client_flags.recognised(path)) for path in sorted(ours - known)]
+    edits = [
+        client_edits.EntryEdit("remove", entry.client, entry.place, entry.path, name)
+        for one in found
+        if one.place.scope != "system"
+        for entry in one.entries
+        if entry.server == name
+    ]
+    return client_edits.perform(edits, f"remove {name}")
+
+
 def by_server() -> dict[str, list[str]]:
     """The clients whose files name each server of ours."""
     from mcpctl.clients import Machine, clients, survey

@@ -81,11 +81,12 @@ def remove(args: argparse.Namespace) -> int:
         raise UsageError("say which server: mcpctl remove NAME")
     name = server_draft.check_name(args.name or args.server)
     if not client_flags.is_given(args) and not args.dry_run:
-        _remove_server(name)
+        remove_server(name)
     return client_entries.take_out(args, name)
 
 
-def _remove_server(name: str) -> None:
+def remove_server(name: str) -> None:
+    """Delete a server's file and its secrets; what clients' files say of it stays."""
     from mcpctl.storing import journal
 
     server_files.remove(name)

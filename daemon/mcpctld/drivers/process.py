@@ -86,16 +86,16 @@ class Child:
             await self._process.wait()
         self.io.close_writing()
         for sign, seconds in ((signal.SIGTERM, patience.term_s), (signal.SIGKILL, patience.kill_s)):
-            if self._process.returncode is not None and not _has_members(self.pid):
+            if self._process.returncode is not None and not has_members(self.pid):
                 return
-            _signal_group(self.pid, sign)
+            signal_group(self.pid, sign)
             with trio.move_on_after(seconds):
                 await self._gone()
 
     async def _gone(self) -> None:
         """Wait until the process has ended, and what it started and did not take with it: a shell's child, say."""
         await self._process.wait()
-        while _has_members(self.pid):  # noqa: ASYNC110  (no system tells when a group becomes empty)
+        while has_members(self.pid):  # noqa: ASYNC110  (no system tells when a group becomes empty)
             await trio.sleep(POLL_S)
 
 
@@ -161,7 +161,7 @@ def _explain(program: str, cwd: str | None, exc: Exception) -> UserError | Unrea
 # ---------------------------------------------------------------- process groups
 
 
-def _signal_group(group: int, number: int) -> bool:
+def signal_group(group: int, number: int) -> bool:
     """Signal every member; False when there is none."""
     try:
         os.killpg(group, number)
@@ -170,9 +170,9 @@ def _signal_group(group: int, number: int) -> bool:
     return True
 
 
-def _has_members(group: int) -> bool:
+def has_members(group: int) -> bool:
     """Whether somebody in the group is alive. A zombie is not: in a container it may stay one for ever."""
-    if not _signal_group(group, 0):
+    if not signal_group(group, 0):
         return False
     if sys.platform != "linux":
         return True

@@ -53,3 +53,6 @@ class Wish(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     host_dedication_id: str | None = None
     machine_config: dict[str, object] = {}
     """Fields of a Machine's `config` that are laid over what we make of the rest (RFC 7396)."""
+
+    def __repr__(self) -> str:
+        return f"Wish(server={self.server!r}, command={self.command!r}, ...)"

@@ -65,9 +65,12 @@ def _usual(authorization: str) -> str:
 
 
 def _bearer(credentials: Credentials) -> list[_Expected]:
-    token = credentials.bearer_token
-    match = Match(Pass("bearer"), len(token) >= STRONG_LENGTH)
-    return [_Expected(digest(f"Bearer {token}"), match)] if token else []
+    """Both tokens stand for the same client: its sessions stay while the token is being changed."""
+    return [
+        _Expected(digest(f"Bearer {token}"), Match(Pass("bearer"), len(token) >= STRONG_LENGTH))
+        for token in (credentials.bearer_token, credentials.bearer_token_also)
+        if token
+    ]
 
 
 def _basic(credentials: Credentials) -> list[_Expected]:

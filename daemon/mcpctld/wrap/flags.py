@@ -329,13 +329,16 @@ def _credentials(
     token = environ.get("FLY_MCP_BEARER_TOKEN") or _secret(given.bearer_token, "--bearer-token")
     user = environ.get("FLY_MCP_USER") or _filled(given.user, "--user")
     password = environ.get("FLY_MCP_PASSWORD") or _secret(given.password, "--password")
-    _check_credentials(token, user, password)
+    also = environ.get("FLY_MCP_BEARER_TOKEN_ALSO", "") if token else ""
+    for each in (token, also):
+        _check_credentials(each, user, password)
     notes = tuple(
         f"{flag} can be read by every user of this machine, who sees our arguments; "
         f"put it into FLY_MCP_{flag[2:].upper().replace('-', '_')}, or into a file: {flag} @FILE"
         for flag in exposed
     )
-    return Credentials(bearer_token=token, user=user, password=password), notes
+    found = Credentials(bearer_token=token, bearer_token_also=also, user=user, password=password)
+    return found, notes
 
 
 def _check_credentials(token: str, user: str, password: str) -> None:

@@ -24,6 +24,8 @@ class Credentials(msgspec.Struct, frozen=True, kw_only=True):
     """What a client must send, any one of them; a bearer token, a user with a password, or both."""
 
     bearer_token: str = ""
+    bearer_token_also: str = ""
+    """Is taken as well: the old or the new token, while it is being changed."""
     user: str = ""
     password: str = ""
 
@@ -45,7 +47,7 @@ class Credentials(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def secrets(self) -> frozenset[str]:
         """The values that nobody else may see."""
-        return frozenset({self.bearer_token, self.password} - {""})
+        return frozenset({self.bearer_token, self.bearer_token_also, self.password} - {""})
 
 
 class OAuth(msgspec.Struct, frozen=True, kw_only=True):
