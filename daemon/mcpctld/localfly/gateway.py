@@ -118,7 +118,7 @@ class Gateway:
             carrier = await accept_websocket(self._secured(stream))
         except (McpctlError, ssl.SSLError) as exc:
             _log.info("gateway.refused", extra={"error": str(exc)})
-            return
+            return  # noqa: ASYNC910  (the handshake has waited)
         self._count += 1
         number = self._count
         self._websockets[number] = carrier

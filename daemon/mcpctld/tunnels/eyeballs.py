@@ -26,7 +26,7 @@ async def connect_first(addresses: Sequence[IPv6Address], connect: Connect) -> T
         except McpctlError as exc:
             failures[address] = exc
             failed.set()
-            return
+            return  # noqa: ASYNC910  (`connect` has waited)
         if won:  # two at the same instant
             await trio.aclose_forcefully(stream)
             return

@@ -59,4 +59,4 @@ async def _secure(
 ) -> Opened:
     if origin.scheme == "https":
         stream = await start_tls(stream, origin.host, context)
-    return Opened(stream)
+    return Opened(stream)  # noqa: ASYNC910  (what has opened it has waited)

@@ -109,7 +109,9 @@ class WireGuardTunnel:
         }
         return self._probe
 
-    async def _ping(self, parts: assembly.Assembly, times: list[float]) -> None:
+    async def _ping(  # noqa: ASYNC910  (a task of its own)
+        self, parts: assembly.Assembly, times: list[float]
+    ) -> None:
         with trio.move_on_after(PING_BOUND_S), suppress(Unreachable):
             times.append(await parts.host.ping(parts.resolvers[0]))
 
@@ -152,7 +154,7 @@ class WireGuardTunnel:
             assert self._parts is not None
             return self._parts
 
-    async def _live(
+    async def _live(  # noqa: ASYNC910  (a task of its own)
         self,
         parts: assembly.Assembly,
         *,

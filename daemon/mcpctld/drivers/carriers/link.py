@@ -56,6 +56,7 @@ class WireGuardLink:
         self._packets: list[bytes] = []
         self._arrived = trio.Event()
         self._alarm = trio.CancelScope()
+        self._due = math.inf
         self._unheard: list[bytes] = []
         self._asked_at = math.inf
         self._came_by: tuple[Path, Kind] | None = None
@@ -72,6 +73,8 @@ class WireGuardLink:
     def send(self, packets: list[bytes]) -> None:
         """Send packets, as far as that can be done."""
         now = self._clock()
+        if now >= self._due:  # after sleep: what is over is to be over before something new begins
+            self._handle_timer(now)
         for packet in packets:
             self.device.send_packet(packet, now)
         self._remember(packets, now)
@@ -105,9 +108,11 @@ class WireGuardLink:
 
     def renew(self) -> None:
         """The network is another one, or we have slept."""
+        now = self._clock()
+        self._handle_timer(now)  # time may have gone on by more than trio knows of
         for path in self._paths.values():
             path.renew()
-        self._alarm.cancel()  # time may have gone on by more than trio knows of
+        self._flush(now)
 
     async def _keep_time(self) -> None:
         while True:
@@ -145,8 +150,9 @@ class WireGuardLink:
         for address, datagrams in self._sorted(now).items():
             if (path := self._by_address.get(address)) is not None:
                 path.send(datagrams)
-        due = min(self.device.next_timer() or math.inf, self._asked_at + QUIET_S)
-        self._alarm.deadline = trio.current_time() + max(0.0, due - now)
+        due = self.device.next_timer()
+        self._due = min(math.inf if due is None else due, self._asked_at + QUIET_S)
+        self._alarm.deadline = trio.current_time() + max(0.0, self._due - now)
 
     def _sorted(self, now: float) -> dict[Address, list[bytes]]:
         found: dict[Address, list[bytes]] = {}
@@ -162,11 +168,12 @@ class WireGuardLink:
                 self._asked_at = math.inf
             self._arrived.set()
         elif isinstance(event, SessionEstablished):
+            if self.was_up.is_set():
+                self._ask_again(now)  # before, the device has kept it
             self.was_up.set()
             if self._came_by is not None:
                 path, kind = self._came_by
                 path.settle(kind)
-            self._ask_again(now)
             self._established(event.peer)
         elif isinstance(event, HandshakeUnanswered) and event.peer in self._paths:
             self._paths[event.peer].race()

@@ -70,7 +70,8 @@ class Path:
         """A session has come by this carrier: the race is over."""
         self.chosen = kind
         self._initiation, self._tries = b"", 0
-        self._unanswered = trio.Event()
+        if self._unanswered.is_set():  # else somebody waits for it
+            self._unanswered = trio.Event()
         for other in self._openers:
             if other != kind:
                 self._release(other)
@@ -82,9 +83,9 @@ class Path:
     def renew(self) -> None:
         """The network is another one: make the carriers anew, and let them race."""
         self.chosen, self._tries = None, 0
+        for kind in self._openers:
+            self._release(kind)
         self._wanted[next(iter(self._openers))].set()
-        for scope in tuple(self._scopes.values()):
-            scope.cancel()
 
     async def run(self) -> None:
         """Keep up what is wanted, for ever."""
@@ -155,6 +156,7 @@ class Path:
         """It is not needed, until it is wanted again."""
         if self._wanted[kind].is_set():  # else somebody waits for it
             self._wanted[kind] = trio.Event()
+        self._up.pop(kind, None)
         if (scope := self._scopes.get(kind)) is not None:
             scope.cancel()
 
@@ -191,4 +193,5 @@ class Path:
         try:
             await carrier.run(lambda came: self._receive(self, kind, came))
         finally:
-            del self._up[kind]
+            if self._up.get(kind) is carrier:
+                del self._up[kind]

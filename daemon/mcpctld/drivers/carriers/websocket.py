@@ -100,7 +100,7 @@ class WebSocketCarrier:
 
     # ------------------------------------------------------------ in
 
-    async def _receive_all(self, deliver: Deliver) -> str:
+    async def _receive_all(self, deliver: Deliver) -> str:  # noqa: ASYNC910  (a task of its own)
         """Deliver what comes until nothing more does: why."""
         while True:
             why = self._read(deliver)  # what came behind the handshake, at first
