@@ -94,7 +94,7 @@ class Follower:
             self._failures += 1
             if exc.kind in ("denied", "not-found") or self._failures > MOST_FAILURES:
                 raise
-            return []
+            return []  # noqa: ASYNC910  (`poll` has waited)
         self._failures = 0
         self._token = page.next_token or self._token
         return page.lines

@@ -277,6 +277,7 @@ class Agent:
 
     async def _renew_credentials(self, name: str | None = None) -> None:
         """Open sessions go on with the secrets as they are now; where that fails, with those they have."""
+        await trio.lowlevel.checkpoint()
         for session in tuple(self._sessions.values()):
             server = session.profile.server
             if (name is None or server.name == name) and secret_names(server.spec):

@@ -99,7 +99,7 @@ class FlyMachines:
                 )
             return self._fly
 
-    async def _forget(self) -> None:
+    async def _forget(self) -> None:  # noqa: ASYNC910  (closing waits, where there is something)
         fly, self._fly = self._fly, None
         if fly is not None:
             await fly.__aexit__(None, None, None)
