@@ -72,6 +72,13 @@ async def test_an_app_is_reached_by_the_addresses_that_it_has(
         assert (await ask(fleet, host=host)).status == status
 
 
+@pytest.mark.parametrize(("host", "status"), [("time.flycast", 403), ("time.localhost", 200)])
+async def test_web_pages_do_not_reach_the_private_network(autojump_clock, host, status):
+    async with open_town() as fleet:
+        await fleet.add_app(private=True).add("m1")
+        assert (await ask(fleet, host=host, Origin="https://evil.example")).status == status
+
+
 async def test_a_connection_takes_one_request_after_the_other_also_ahead_of_time(autojump_clock):
     async with open_town() as fleet:
         await fleet.add_app().add("m1")
