@@ -21,7 +21,9 @@ def add_to(commands: Commands) -> None:
     """Add the parsers of this module."""
     group = verbs(command(commands, "localfly", None, "run a Fly on this computer, for --local"))
     starting = command(group, "start", start, "start the local Fly, and the machines that it had")
-    starting.add_argument("--foreground", action="store_true", help="stay here; the log goes to stderr")
+    starting.add_argument(
+        "--foreground", action="store_true", help="stay here; the log goes to stderr"
+    )
     for flag, metavar, text in FLAGS:
         starting.add_argument(flag, metavar=metavar, help=text)
     starting.add_argument(
