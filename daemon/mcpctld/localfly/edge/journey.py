@@ -16,7 +16,7 @@ from mcpctld.localfly.edge.client import Body, Client, Left
 from mcpctld.localfly.edge.finding import Finder, Place
 from mcpctld.localfly.edge.headers import Visit
 from mcpctld.localfly.edge.link import Link
-from mcpctld.localfly.edge.names import Named, read_host
+from mcpctld.localfly.edge.names import Named, is_of_another_page, read_host
 from mcpctld.localfly.edge.remembering import Memory, ReplayCache, Source
 from mcpctld.localfly.edge.replay import MOST_REPLAYS, Replay
 from mcpctld.localfly.edge.settings import Service, find_service
@@ -130,6 +130,8 @@ class Journey:
         if app is None or not (app.private if self._named.private else app.public):
             kind = "private" if self._named.private else "public"
             raise Unanswerable(404, "", f"no app with a {kind} address has this name")
+        if self._named.private and is_of_another_page(self._head.headers):
+            raise Unanswerable(403, "", "web pages do not reach the private network")
         return Way(app.name, read_wish(self._head.headers))
 
     async def _travel(self, nursery: trio.Nursery, first: Way) -> None:
