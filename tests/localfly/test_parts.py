@@ -114,7 +114,21 @@ def test_unknown_fields_and_null_are_dropped():
     assert config == {"image": "x", "services": [{"internal_port": 80}]}
 
 
-@pytest.mark.parametrize("config", [None, [], {}, {"image": 1}, {"image": "x", "env": {"A": 1}}])
+@pytest.mark.parametrize(
+    "config",
+    [
+        None,
+        [],
+        {},
+        {"image": 1},
+        {"image": "x", "env": {"A": 1}},
+        {"image": "x", "stop_config": {"signal": "SIGNOTHING"}},
+        {"image": "x", "stop_config": {"timeout": "soon"}},
+        {"image": "x", "checks": {"a": {"interval": "often"}}},
+        {"image": "x", "services": [{"checks": [{"port": 70000}]}]},
+        {"image": "x", "services": [{"internal_port": -1}]},
+    ],
+)
 def test_a_configuration_of_the_wrong_type_is_refused(config):
     with pytest.raises(ApiError) as caught:
         read_config(config)

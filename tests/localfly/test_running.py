@@ -128,6 +128,10 @@ def test_an_image_that_cannot_run_here_says_so(fly: Fly):
     fly.wait(machine, "failed")
     error = fly.do("GET", machine)["events"][0]["request"]["error"]
     assert error.startswith("failed to launch: image nginx:latest cannot be run without containers")
+    zero = fly.do(
+        "POST", f"{app}/machines", {"config": {"image": "node", "init": {"cmd": ["a\0b"]}}}
+    )
+    fly.wait(f"{app}/machines/{zero['id']}", "failed")
     missing = fly.do(
         "POST",
         f"{app}/machines",
