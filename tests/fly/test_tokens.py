@@ -16,7 +16,11 @@ M, N, USER = "fm2_abc", "fm1r_def", "fo1_user"
         (f"FlyV1 {M}", f"FlyV1 {M}", f"FlyV1 {M}"),
         (f"Bearer FlyV1 {M},{N}", f"FlyV1 {M},{N}", f"FlyV1 {M},{N}"),
         (f"  flyv1   bearer {M} \n", f"FlyV1 {M}", f"FlyV1 {M}"),
-        (f"{USER},{M}", f"FlyV1 {M}", f"FlyV1 {M},{USER}"),  # a mixture is refused by the Machines API
+        (
+            f"{USER},{M}",
+            f"FlyV1 {M}",
+            f"FlyV1 {M},{USER}",
+        ),  # a mixture is refused by the Machines API
         (f"{M},fm1a_x,", f"FlyV1 {M},fm1a_x", f"FlyV1 {M},fm1a_x"),
         (f"{M}, FlyV1 {N}", f"FlyV1 {M},{N}", f"FlyV1 {M},{N}"),
     ],
