@@ -2,7 +2,7 @@
 
 import msgspec
 
-from mcpctld.fly.errors import FlyError
+from mcpctld.fly.errors import LOST, FlyError
 from mcpctld.fly.http import Ask, Wire
 from mcpctld.fly.lenient import read, read_all
 
@@ -40,13 +40,13 @@ class Addresses:
         return read_all(Address, (await self._wire.send(ask)).mapping().get("ips"))
 
     async def assign(self, app: str, kind: str) -> Address | None:
-        """Give the app an address of a type. None: it has one already, and Fly has said only that."""
+        """Give the app an address of a type. None: it has one, and more is not known of it."""
         doing = f"give {app} an address ({kind})"
         ask = Ask("POST", self._url(app), doing, "ip.assign", app, body={"type": kind})
         try:
             return read(Address, (await self._wire.send(ask)).mapping())
         except FlyError as exc:
-            if exc.status not in (409, 422):
+            if exc.status not in (409, 422) and exc.reason not in LOST:
                 raise
             if all(address.type != kind for address in await self.list(app)):
                 raise

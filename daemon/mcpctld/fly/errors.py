@@ -32,6 +32,8 @@ class Reason(enum.StrEnum):
     BROKEN = "broken"
 
 
+LOST = frozenset({Reason.TIMED_OUT, Reason.UNREACHABLE, Reason.UNAVAILABLE})
+"""After these nobody knows whether the request was carried out."""
 _KINDS = {
     Reason.NAME_TAKEN: "conflict",
     Reason.INSUFFICIENT_CAPACITY: "unreachable",

@@ -5,7 +5,7 @@ from typing import Any
 import trio
 
 from mcpctld.errors import UserError
-from mcpctld.fly.errors import FlyError, Reason
+from mcpctld.fly.errors import LOST, FlyError, Reason
 from mcpctld.fly.machine_shapes import Machine
 from mcpctld.launch.machine_config import machine_config
 from mcpctld.launch.place import find_places
@@ -15,8 +15,6 @@ from mcpctld.launch.work import LAUNCH_KEY, Work
 REGIONS_TRIED = 3
 STARTED_S = 300.0
 DEAD = frozenset({"failed", "destroyed", "destroying", "launch_failed"})
-_LOST = frozenset({Reason.TIMED_OUT, Reason.UNREACHABLE, Reason.UNAVAILABLE})
-"""After these nobody knows whether the request was carried out."""
 
 
 async def make_volume(work: Work, resolved: Resolved) -> None:
@@ -88,7 +86,7 @@ async def _create(work: Work, resolved: Resolved) -> Machine:
     try:
         return await work.change("machine", lambda: work.fly.machines.create(record.app, body))
     except FlyError as exc:
-        if exc.reason not in _LOST:
+        if exc.reason not in LOST:
             raise
         found = await _find_machine(work)  # it may have been made all the same
         if found is None:
@@ -133,7 +131,7 @@ async def look_alive(work: Work) -> None:
     if machine.state not in (*DEAD, "stopped"):
         return
     codes = [event.exit_code for event in machine.events if event.exit_code is not None]
-    code = f", its program ended with {codes[0]}" if codes else ""
+    code = f", its program ended with code {codes[0]}" if codes else ""
     await tell_logs(work)
     raise UserError(
         f"machine {machine.id} of {record.app} does not stay up: it is {machine.state}{code}; "
