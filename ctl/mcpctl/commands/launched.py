@@ -12,6 +12,8 @@ from mcpctl.errors import UsageError
 from mcpctl.fly_program import Event
 from mcpctl.server_draft import check_name
 
+MACHINE_HEAD = ("MACHINE", "STATE", "REGION", "SIZE", "CHECKS", "IMAGE")
+
 
 def add_to(commands: Commands) -> None:
     """Add the parsers of this module."""
@@ -92,6 +94,19 @@ def rotate(args: argparse.Namespace) -> int:
     return _done(args, "rotated the token of", fly_program.run("rotate", place, takes=takes))
 
 
+def state(args: argparse.Namespace) -> int:
+    """Print the machines of a launched server as Fly has them; none is woken by it."""
+    found = _run("status", args)
+    if args.json:
+        output.as_json(found)
+        return 0
+    print(f"app {found['app']} on {found['at']}: {found['url'] or 'no address is known'}\n")
+    output.table(
+        MACHINE_HEAD, [_machine_row(one) for one in found["machines"]], "the app has no machine"
+    )
+    return 0
+
+
 def destroy(args: argparse.Namespace) -> int:
     """Delete the app; then the server's file, its secrets and its entries in the files of clients."""
     place = fly_servers.place_of(check_name(args.name))
@@ -121,6 +136,15 @@ def _done(args: argparse.Namespace, what: str, made: Event) -> int:
     else:
         print(f"{what} {args.name}: app {made.get('app')}")
     return 0
+
+
+def _machine_row(machine: Event) -> tuple[object, ...]:
+    guest = machine.get("guest") or {}
+    size = (
+        f"{guest.get('cpus', '?')} {guest.get('cpu_kind', '?')}, {guest.get('memory_mb', '?')} MB"
+    )
+    checks = ", ".join(str(one["status"]) for one in machine.get("checks") or ()) or None
+    return machine["id"], machine["state"], machine["region"], size, checks, machine.get("image")
 
 
 def _confirmed(question: str) -> bool:
