@@ -41,6 +41,7 @@ def test_what_is_not_said_is_left_to_the_program():
         "at": "fly.io",
         "bearer": True,
         "flycast": False,
+        "secrets": {},
         "policy": "attached",
     }
 

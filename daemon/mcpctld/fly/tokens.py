@@ -10,7 +10,7 @@ MACAROONS = ("fm1r_", "fm1a_", "fm2_")
 """How the tokens of `fly tokens create` begin. What begins otherwise is a user's token (OAuth)."""
 VARIABLES = ("FLY_ACCESS_TOKEN", "FLY_API_TOKEN")
 """In the order in which flyctl takes them."""
-_SCHEME = re.compile(r"^(?:bearer|flyv1)\s+", re.IGNORECASE)
+_SCHEME = re.compile(r"^(?:bearer|flyv1)(?:\s+|$)", re.IGNORECASE)
 _FIT = re.compile(r"[!-~]+")
 
 

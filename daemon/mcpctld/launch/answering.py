@@ -8,7 +8,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import trio
 
-from mcpctld.errors import Denied, TimedOut
+from mcpctld.errors import Denied, TimedOut, UserError
 from mcpctld.tunnels.tls import system_context
 
 if TYPE_CHECKING:
@@ -18,7 +18,12 @@ ASK_S = 30.0
 """One question may take so long: Fly's proxy holds it while the machine starts."""
 PAUSE_S = 0.5
 NOTE_EVERY_S = 15.0
-LONGEST_REASON = 4096
+LONGEST_REASON = 64 * 1024
+SHOWN_REASON = 600
+GIVE_UP_S = 30.0
+"""A server whose process ends again and again, for so long, will not start."""
+EXITED = "exited with code"
+"""In what `/health` of our wrap says of such a one."""
 _NOT_YET = frozenset({404, 421, 425, 429, 500, 502, 503, 504})
 """What the proxy, or a server that starts, answers before it is ready."""
 _INITIALIZE = {
@@ -69,11 +74,15 @@ async def wait_answer(
     are refused.
     """
     last = "nothing"
-    noted = trio.current_time()
+    noted = began = trio.current_time()
     with trio.move_on_after(seconds):
         async with await _open(question) as client:
             while last := await _ask(client, question):
                 await look()
+                if EXITED not in last:
+                    began = trio.current_time()
+                elif trio.current_time() - began >= GIVE_UP_S:
+                    raise UserError(f"the server does not start: {last}; correct its command")
                 if trio.current_time() - noted >= NOTE_EVERY_S:
                     note(f"{question.url} does not answer yet: {last}")
                     noted = trio.current_time()
@@ -128,7 +137,12 @@ async def _reason(response: "httpx.Response") -> str:
     except ValueError:
         return ""
     reason = found.get("reason") if isinstance(found, dict) else None
-    return reason if isinstance(reason, str) else ""
+    return _shorten(reason) if isinstance(reason, str) else ""
+
+
+def _shorten(text: str) -> str:
+    """Its beginning and its end: what failed, and what was said last."""
+    return text if len(text) <= SHOWN_REASON else f"{text[:100]} … {text[100 - SHOWN_REASON :]}"
 
 
 def _judge(question: Question, status: int, reason: str) -> str:

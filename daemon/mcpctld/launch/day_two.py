@@ -42,7 +42,7 @@ async def update(desk: Desk, request: UpdateRequest) -> Result:
     """Change the command, the image, the size ...; the new version has to answer, or the former one comes back."""
     record = await desk.launched(request.server)
     wish = changed(record, request.wish)
-    resolved = resolve(wish)
+    resolved = resolve(wish, kept=True)
     async with await desk.open_fly(record.at) as fly:
         work = desk.work(fly, record)
         machine = await current(work)

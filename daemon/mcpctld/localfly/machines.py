@@ -247,6 +247,9 @@ class Life:
         machine.versions.insert(0, Version(version=machine.version, user_config=config))
         machine.crashes.clear()
         machine.reason = ""
+        if machine.state == "created" and not machine.held:  # it is about to boot
+            self._event(now, "update", "created", "user")
+            return None
         if not runs:
             machine.held = False
             self._enter(now, "stopped", "update", "user")
@@ -280,10 +283,13 @@ class Life:
 
     # ---------------------------------------------------------------- what happened to it
 
-    def boot_begun(self, now: float) -> None:
-        """Its process is about to be started."""
-        if self.machine.state != "starting":
+    def boot_begun(self, now: float) -> bool:
+        """Its process is about to be started; False when it was destroyed before it came to that."""
+        if self.machine.state == "destroyed":
+            return False
+        if self.machine.state != "starting" and not self.machine.then:
             self._enter(now, "starting", "start", "flyd")
+        return True
 
     def booted(self, now: float) -> None:
         """Its process runs."""
@@ -318,6 +324,8 @@ class Life:
         if then == "destroy":
             return self._gone(now)
         if again:
+            if not then:  # nobody may suspend what does not run
+                machine.state = "starting"
             delay = 0.0 if then else min(0.1 * 2 ** len(machine.crashes), 5.0)
             return Boot(delay)
         if not then and machine.config.get("auto_destroy"):

@@ -197,11 +197,10 @@ class Supervisor:
         """Start its process and wait for its end."""
         await trio.lowlevel.checkpoint()
         life, seat = self.life(machine), self.seat(machine)
-        if machine.state in ("destroyed", "destroying") and not machine.then:
-            return None
         if self.faults.of_machine(app.name, "stuck_created"):
             return None
-        life.boot_begun(self.now())
+        if not life.boot_begun(self.now()):
+            return None
         self._changed(app, machine)
         with trio.CancelScope() as seat.booting:
             await trio.sleep(after_s + self.settings.cold_start_s + self._slowness(app))

@@ -5,6 +5,7 @@ import json
 import pytest
 import trio
 
+from harness import until
 from localfly.edge.town import Visit, ask, calling, echo, open_town, request
 
 
@@ -253,8 +254,7 @@ async def test_a_client_that_leaves_takes_its_request_with_it(autojump_clock):
         machine = await fleet.add_app().add("m1", wait)
         async with calling(fleet) as caller:
             await caller.send(request())
-            while not machine.open:
-                await trio.sleep(0.01)
+            await until(lambda: machine.open, "the request is with the machine")
         with trio.fail_after(1):
             await ended.wait()
 

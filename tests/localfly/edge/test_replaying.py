@@ -5,6 +5,7 @@ import json
 import pytest
 import trio
 
+from harness import until
 from localfly.edge.town import Visit, ask, calling, echo, open_town, request
 from mcpctld.localfly.edge.holding import Patience
 
@@ -58,8 +59,7 @@ async def test_a_body_that_is_still_coming_is_replayed_whole(autojump_clock):
         async with calling(fleet) as caller:
             head = request("POST", Content_Length="6", Fly_Prefer_Instance_Id="m1")
             await caller.send(head + b"abc")
-            while not second.visits:
-                await trio.sleep(0.1)
+            await until(lambda: second.visits, "the request is with the second machine")
             await caller.send(b"def")
             answer = await caller.answer()
         assert answer.told["body"] == "abcdef"

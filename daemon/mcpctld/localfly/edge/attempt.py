@@ -127,7 +127,7 @@ async def _read_replay(link: Link, answer: http1.Head) -> Replay | None:
     """What an answer says that is not for the client. Raises `BadReplay` and `Lost`."""
     if replays.is_instructions(answer.headers):
         return replays.read_body(await link.instructions())
-    return replays.read_header(answer.headers)
+    return replays.read_header(answer.headers)  # noqa: ASYNC910  (the head has been waited for)
 
 
 async def _pump(

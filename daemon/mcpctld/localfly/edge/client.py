@@ -42,9 +42,9 @@ class Client:
                     return None
             match event:
                 case http1.Head() | http1.Broken():
-                    return event
+                    return event  # noqa: ASYNC910  (what has come already needs no wait)
                 case _:
-                    return http1.Broken(505, "HTTP/2 is not spoken here")
+                    return http1.Broken(505, "HTTP/2 is not spoken here")  # noqa: ASYNC910  (what has come already needs no wait)
         return None
 
     async def receive(self) -> bool:
@@ -52,7 +52,7 @@ class Client:
         try:
             data = await self.stream.receive_some(CHUNK)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
-            return False
+            return False  # noqa: ASYNC910  (what failed, or ended, has waited)
         self.touch()
         self.reader.receive_data(bytes(data))
         return bool(data)
@@ -65,7 +65,7 @@ class Client:
             raise Left from exc
         self.touch()
 
-    async def finish(self) -> None:
+    async def finish(self) -> None:  # noqa: ASYNC910  (at once where nothing is to be waited for)
         """The last answer is out: close our side, and see the client close its own."""
         try:
             await self.stream.send_eof()
@@ -99,25 +99,24 @@ class Body:
 
     def read(self, reader: http1.RequestReader) -> None:
         """Take what has come already: of most requests, all."""
-        while not self.ended and self.broken is None and not self._is_ahead:
+        while not self.ended and self.broken is None and not self._is_ahead():
             event = reader.next_event()
             if event is None:
                 return
             self._note(event)
 
-    async def fill(self, client: Client) -> None:
+    async def fill(self, client: Client) -> None:  # noqa: ASYNC910  (at once after what cannot be read)
         """Read the body to its end, then watch the client. Returns when it has left, or sends what cannot be read."""
         if self._head.expects_continue and not (self._data or self.ended):
             await client.send(http1.CONTINUE)
-        while not self.ended:
-            while self._is_ahead:
+        while not (self.ended or self.broken):
+            if self._is_ahead():
                 await self._room.park()
+            elif not await client.receive():
+                return
             self.read(client.reader)
-            if self.broken is not None:
-                return
-            if not self.ended and not self._is_ahead and not await client.receive():
-                return
-        await _watch(client)
+        if self.ended:
+            await _watch(client)
 
     def _note(self, event: http1.Event) -> None:
         if isinstance(event, http1.Data):
@@ -128,7 +127,6 @@ class Body:
             self.ended = True
         self._more.unpark_all()
 
-    @property
     def _is_ahead(self) -> bool:
         """Whether the client is to wait until the machine has taken more."""
         return self._dropped + len(self._data) - self._taken > ROOM

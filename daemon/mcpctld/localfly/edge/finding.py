@@ -100,12 +100,12 @@ class Finder:
         if trouble:
             search.exclude(id, f"machine {id} cannot be reached: {trouble}")
         load.close()
-        return None
+        return None  # noqa: ASYNC910  (what failed, or ended, has waited)
 
     async def _connect(self, app: str, id: str, service: Service) -> Place | None:
         machine = find_machine(self._fleet, app, id)
         if machine is None:
-            return None
+            return None  # noqa: ASYNC910  (at once where nothing can be done)
         address = self._fleet.address(machine, service.internal_port)
         stream = await dial(address, self._patience.connect_s)
         return None if stream is None else Place(id, machine.region, service, stream)

@@ -16,7 +16,8 @@ VIA = "1.1 fly.io"
 SERVER = "Fly/localfly"
 
 _HOP_BY_HOP = frozenset({
-    "connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade",
+    "te",  # codespell:ignore te
+    "connection", "keep-alive", "proxy-connection", "trailer", "transfer-encoding", "upgrade",
     "proxy-authorization",
 })  # fmt: skip
 _OURS = frozenset({

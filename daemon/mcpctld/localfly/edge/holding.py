@@ -28,7 +28,9 @@ class Patience:
     connect_s: float = 5.0
     """One attempt to connect."""
     first_backoff_s: float = 0.02
-    last_backoff_s: float = 1.0
+    last_backoff_s: float = 0.25
+    refused_s: float = 0.5
+    """After a start that the Machines API has refused."""
     starts: int = 3
     """A machine that rests again so often after a start is given up."""
 
@@ -77,7 +79,7 @@ class Waker:
             self._nursery.start_soon(self._wake, app, key, waking)
         return waking
 
-    async def _wake(self, app: str, key: tuple[str, int], waking: _Waking) -> None:
+    async def _wake(self, app: str, key: tuple[str, int], waking: _Waking) -> None:  # noqa: ASYNC910  (a task of its own)
         waking.trouble = "it took too long"
         try:
             with trio.move_on_after(self._patience.hold_s):
@@ -97,7 +99,7 @@ class Waker:
             trouble = await attempt.go()
             if trouble is not None:
                 return trouble
-            await trio.sleep(pause)
+            await trio.sleep(self._patience.refused_s if attempt.refused else pause)
         raise AssertionError("pauses do not end")
 
 
@@ -112,18 +114,21 @@ class _Attempt:
         self._id = id
         self._internal_port = internal_port
         self._patience = patience
+        self.refused = False
+        """The last start was."""
         self._starts = 0
         self._said: set[str] = set()
 
     async def go(self) -> str | None:
         """Do what is due: None to try again, empty when the machine takes connections, or why it never will."""
+        self.refused = False
         machine = find_machine(self._fleet, self._app, self._id)
         if machine is None:
-            return self._say("[PR02] the machine is gone")
+            return self._say("[PR02] the machine is gone")  # noqa: ASYNC910  (at once where nothing can be done)
         if machine.state in RUNNING:
             return await self._knock(machine)
         if machine.state in LOST:
-            return self._say(f"[PM08] the machine is {machine.state}")
+            return self._say(f"[PM08] the machine is {machine.state}")  # noqa: ASYNC910  (at once where nothing can be done)
         if machine.state in RESTING:
             return await self._start(machine)
         await trio.lowlevel.checkpoint()
@@ -131,14 +136,15 @@ class _Attempt:
 
     async def _start(self, machine: FleetMachine) -> str | None:
         if self._starts >= self._patience.starts:
-            return self._say(f"[PM08] the machine was started, and is {machine.state} again")
+            return self._say(f"[PM08] the machine was started, and is {machine.state} again")  # noqa: ASYNC910  (at once where nothing can be done)
         try:
             await self._fleet.start(machine, "a request")
         except Refused as exc:
+            self.refused = True
             self._say(f'[PM01] machines API returned an error: "{exc}"')
         else:
             self._starts += 1
-        return None
+        return None  # noqa: ASYNC910  (what failed, or ended, has waited)
 
     async def _knock(self, machine: FleetMachine) -> str | None:
         address = self._fleet.address(machine, self._internal_port)
@@ -168,4 +174,4 @@ async def dial(address: tuple[str, int] | None, bound_s: float) -> trio.SocketSt
             return await trio.open_tcp_stream(*address)
         except OSError:
             pass
-    return None
+    return None  # noqa: ASYNC910  (what failed, or ended, has waited)

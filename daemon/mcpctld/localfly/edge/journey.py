@@ -73,7 +73,7 @@ class Journey:
             return await self._refuse(self._body.broken.status, self._body.broken.reason)
         return ending
 
-    async def _watch(self, all_: trio.CancelScope) -> None:
+    async def _watch(self, all_: trio.CancelScope) -> None:  # noqa: ASYNC910  (a task of its own)
         """Read what the client sends; when it leaves, nobody needs an answer."""
         with self._watching:
             try:
@@ -105,7 +105,7 @@ class Journey:
             self._log("warning", f"the connection was cut: {exc}")
         except Left:
             pass
-        return "cut"
+        return "cut"  # noqa: ASYNC910  (what failed, or ended, has waited)
 
     async def _refuse(self, status: int, text: str) -> Ending:
         keep = self._head.keep_alive and self._body.ended
@@ -116,7 +116,7 @@ class Journey:
         try:
             await self._client.send(b"".join(parts))
         except Left:
-            return "cut"
+            return "cut"  # noqa: ASYNC910  (what failed, or ended, has waited)
         return "keep" if keep else "finish"
 
     def _log(self, level: Literal["warning", "error"], message: str) -> None:
@@ -151,7 +151,7 @@ class Journey:
                 asked = told(way, place.machine)
                 replay = await self._attempt.run(nursery, link, asked, place.service, status)
         except Nowhere as exc:
-            return self._go_back(way, memory, exc, trio.current_time() - began)
+            return self._go_back(way, memory, exc, trio.current_time() - began)  # noqa: ASYNC910  (what failed, or ended, has waited)
         return None if replay is None else self._follow(replay, way, place, memory)
 
     def _go_back(self, way: Way, memory: Memory, exc: Nowhere, elapsed_s: float) -> Way:

@@ -30,7 +30,7 @@ class Link:
         """The request that is about to be sent."""
         self._reader.expect(method, upgrade=upgrade)
 
-    async def send(self, head: bytes, body: Body, *, chunked: bool) -> None:
+    async def send(self, head: bytes, body: Body, *, chunked: bool) -> None:  # noqa: ASYNC910  (a task of its own)
         """Send a request. A machine that does not take it all may have answered already."""
         try:
             await self.stream.send_all(head)
@@ -65,7 +65,7 @@ class Link:
                 self._reader.receive_eof()
         if isinstance(event, http1.Broken):
             raise Lost(event.reason)
-        return event
+        return event  # noqa: ASYNC910  (what has come already needs no wait)
 
     async def head(self) -> http1.Head:
         """The head of the answer. Raises `Lost`."""

@@ -30,7 +30,7 @@ class Edge:
         self._cache = ReplayCache()
         self._finder = Finder(nursery, fleet, loads, patience, region)
 
-    async def serve(self, stream: trio.SocketStream) -> None:
+    async def serve(self, stream: trio.SocketStream) -> None:  # noqa: ASYNC910  (a task of its own)
         """Serve a connection until it ends. What goes wrong with it stays with it."""
         try:
             async with stream:
@@ -60,5 +60,5 @@ async def _refuse(client: Client, broken: Broken) -> None:
     try:
         await client.send(b"".join(encode_response(broken.status, (), text, keep_alive=False)))
     except Left:
-        return
+        return  # noqa: ASYNC910  (what failed, or ended, has waited)
     await client.finish()

@@ -30,6 +30,7 @@ Fallback = Literal["", "force_self", "prefer_self"]
 _FALLBACKS: dict[str, Fallback] = {"": "", "force_self": "force_self", "prefer_self": "prefer_self"}
 
 _FIELD = re.compile(r'\s*([a-z_]+)\s*=\s*("[^"]*"|[^;]*)\s*(?:;|$)')
+_REGIONS = re.compile(r"[A-Za-z, ]+")
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h)?")
 _UNITS = {"ms": 0.001, None: 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 _NAME = re.compile(FIELD_NAME)
@@ -112,7 +113,7 @@ def read_body(body: bytes) -> Replay:
 
 def _read_fields(text: str) -> dict[str, Any]:
     """The fields of the header; without a `=` it is a region, as it was in the beginning."""
-    if "=" not in text:
+    if _REGIONS.fullmatch(text):
         return {"region": text.strip()}
     fields: dict[str, Any] = {}
     at = 0

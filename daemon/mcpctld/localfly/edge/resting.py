@@ -59,7 +59,7 @@ class Rest:
             min_running=service.min_running,
         )
 
-    async def _end(self, app: str, machine: FleetMachine, running: Running) -> None:
+    async def _end(self, app: str, machine: FleetMachine, running: Running) -> None:  # noqa: ASYNC910  (a task of its own)
         way = way_to_rest(running.way, machine.config)
         self._ending.add(machine.id)
         try:

@@ -97,11 +97,6 @@ def choose(candidates: Sequence[Candidate], wish: Wish, *, near: str, turn: int)
     return _choose(able, wish.prefer_region or near, turn)
 
 
-def is_preferred(verdict: Verdict, wish: Wish) -> bool:
-    """Whether a preference for a machine, if there was one, is met."""
-    return not wish.prefer_instance or getattr(verdict, "machine", "") == wish.prefer_instance
-
-
 def _is_wanted(candidate: Candidate, wish: Wish) -> bool:
     if wish.instance and candidate.id != wish.instance:
         return False
