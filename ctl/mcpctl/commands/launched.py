@@ -4,7 +4,7 @@ import argparse
 import sys
 from typing import Any
 
-from mcpctl import fly_program, fly_servers, output, secret_sources
+from mcpctl import fly_program, fly_servers, output, secret_sources, server_files
 from mcpctl.commands import client_entries, launch_flags, servers
 from mcpctl.commands.common import Commands, Run, command, json_flag
 from mcpctl.daemon_process import running_client
@@ -108,13 +108,20 @@ def state(args: argparse.Namespace) -> int:
 
 
 def destroy(args: argparse.Namespace) -> int:
-    """Delete the app; then the server's file, its secrets and its entries in the files of clients."""
-    place = fly_servers.place_of(check_name(args.name))
-    if not args.yes and not _confirmed(f"delete app {place['app']} and all that is in it?"):
+    """Delete the app; then the server's file, its secrets and its entries in the files of clients.
+
+    One whose file is gone already is known by the record of its launch.
+    """
+    name = check_name(args.name)
+    is_here = server_files.read(name) is not None
+    place = fly_servers.place_of(name) if is_here else {"server": name}
+    what = f"app {place['app']}" if is_here else f"what was launched as {name}"
+    if not args.yes and not _confirmed(f"delete {what} and all that is in it?"):
         raise UsageError("nothing was deleted; --yes does not ask")
     made = fly_program.run("destroy", place)
-    servers.remove_server(args.name)
-    code = client_entries.take_out_everywhere(args.name)
+    if is_here:
+        servers.remove_server(name)
+    code = client_entries.take_out_everywhere(name)
     return code or _done(args, "destroyed", made)
 
 

@@ -82,7 +82,10 @@ def remove(args: argparse.Namespace) -> int:
         raise UsageError("say which server: mcpctl remove NAME")
     name = server_draft.check_name(args.name or args.server)
     if not client_flags.is_given(args) and not args.dry_run:
+        launched = fly_servers.places().get(name)
         remove_server(name)
+        if launched:
+            output.note(f"app {launched['app']} is left on Fly; 'mcpctl destroy {name}' deletes it")
     return client_entries.take_out(args, name)
 
 
