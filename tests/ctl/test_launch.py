@@ -5,13 +5,15 @@ import json
 import os
 import re
 import shlex
+import sys
 import tomllib
 from pathlib import Path
 
 import pytest
 
 from mcpctl import cli, fly_servers, server_files, wire
-from mcpctl.commands import launch_flags
+from mcpctl.commands import launch, launch_flags
+from mcpctl.errors import CtlError
 from mcpctld.config.load import load_folder
 from mcpctld.launch.command import FRONT
 from mcpctld.launch.machine_config import machine_config
@@ -41,6 +43,7 @@ def test_what_is_not_said_is_left_to_the_program():
         "at": "fly.io",
         "bearer": True,
         "flycast": False,
+        "secrets": {},
         "policy": "attached",
     }
 
@@ -302,11 +305,21 @@ def test_a_server_that_was_not_launched_has_no_place(daemon, run):
         ("none", "there is no server"),
         ("broken", "was not launched"),
     ):
-        for command in ("rollback", "rotate", "destroy", "secrets", "logs"):
+        for command in ("rollback", "rotate", "secrets", "logs", "status"):
             code, _, err = run(command, name)
             assert code == 4
             assert reason in err
     assert fly_servers.places() == {}
+
+
+def test_a_server_that_was_removed_is_destroyed_by_the_record_of_its_launch(daemon, run):
+    server_files.write("time", b'url = "http://h/"\n[fly]\napp = "app-of-time"\n', replace=False)
+    code, _, err = run("remove", "time")
+    assert code == 0
+    assert "app app-of-time is left on Fly; 'mcpctl destroy time' deletes it" in err
+    code, _, err = run("destroy", "time", "--yes")  # there is no such record here
+    assert code == 4
+    assert "it was not launched from here" in err
 
 
 @pytest.mark.parametrize("words", [("scale", "x"), ("update", "x")])
@@ -400,3 +413,28 @@ def test_the_containers_of_the_documentation_are_those_of_a_machine():
 def test_the_examples_of_toml_are_toml():
     for text in blocks("toml"):
         tomllib.loads(text)
+
+
+def test_the_inspector_becomes_a_client_of_the_server(tmp_path, monkeypatch):
+    npx = tmp_path / "npx"
+    npx.write_text("#!/bin/sh\n")
+    npx.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    started = []
+    monkeypatch.setattr(os, "execve", lambda path, words, environment: started.append(words))
+    launch.inspect("time")
+    assert started == [
+        [
+            str(npx),
+            "-y",
+            "@modelcontextprotocol/inspector",
+            sys.executable,
+            "-m",
+            "mcpctl",
+            "attach",
+            "time",
+        ]
+    ]
+    npx.unlink()
+    with pytest.raises(CtlError, match="needs npx"):
+        launch.inspect("time")

@@ -56,7 +56,7 @@ def launch(args: argparse.Namespace) -> int:
         _make(args, wish, planned)
     code = client_entries.put_in(args, name, chosen) if chosen else 0
     if args.inspector and not args.dry_run:
-        _inspect(name)
+        inspect(name)
     return code
 
 
@@ -126,9 +126,8 @@ def _make(args: argparse.Namespace, wish: dict[str, Any], planned: dict[str, Any
     try:
         servers.put(running_client(), wish["server"], draft, replace=args.replace)
     except CtlError:
-        output.note(
-            f"app {made['app']} runs, but is not a server here yet: launch it again, or --abort"
-        )
+        what = f"app {made['app']} runs, but is no server here"
+        output.note(f"{what}; 'mcpctl destroy {wish['server']}' deletes it")
         raise
     if args.json:
         output.as_json({"server": wish["server"], **made})
@@ -180,7 +179,7 @@ def _write(path: str, text: str, *, replace: bool) -> None:
         raise UsageError(f"cannot write {path}: {exc.strerror or exc}") from exc
 
 
-def _inspect(name: str) -> None:
+def inspect(name: str) -> None:
     """Become the inspector on the server, as a client would reach it."""
     from mcpctl.attach_flags import run_inspector
 

@@ -27,7 +27,9 @@ CLEAR = "\x1b[H\x1b[2J"
 
 def add_to(commands: Commands) -> None:
     """Add the parsers of this module."""
-    parser = command(commands, "status", show, "show the daemon, its servers and its sessions")
+    text = "show the daemon, its servers and its sessions; or a launched server as Fly has it"
+    parser = command(commands, "status", one_or_all, text)
+    parser.add_argument("name", nargs="?", metavar="NAME", help="a launched server")
     json_flag(parser)
     parser.add_argument(
         "--watch", action="store_true", help="stay and redraw when something happens"
@@ -128,6 +130,15 @@ def _listen(happened: "queue.SimpleQueue[None]") -> None:
             happened.put(None)
     except CtlError:
         pass  # the next redraw says what is the matter, and listens again
+
+
+def one_or_all(args: argparse.Namespace) -> int:
+    """The status of one launched server, asked of Fly, or that of the daemon."""
+    if args.name is None:
+        return show(args)
+    from mcpctl.commands import launched
+
+    return launched.state(args)
 
 
 def _print(status: shapes.Status, *, as_json: bool, compact: bool = False) -> None:
