@@ -164,7 +164,9 @@ async def test_how_long_to_wait_is_passed_on(tmp_path: Path) -> None:
 
 
 async def test_a_new_token_and_a_new_address_are_taken_up(tmp_path: Path) -> None:
-    async with api(tmp_path) as (first, machines):
+    machines = FlyMachines("local", str(tmp_path))
+    async with scripted.serve() as first:
+        place(tmp_path, first.port)
         answer(first, "GET", 401, {"error": "token"})
         with pytest.raises(Failed):
             await machines.get("app", ID)
