@@ -69,8 +69,8 @@ def show_cost(args: argparse.Namespace) -> int:
 def _cost_rows(server: shapes.ServerCost) -> list[tuple[object, ...]]:
     """One row for each who kept it awake, the dearest first; the last one is the sum where there are several."""
     spans = (server["today_s"], server["month_s"], server["total_s"])
-    whos = sorted(server["total_s"], key=lambda who: -server["total_s"][who])
-    rows = [(who, [span.get(who, 0.0) for span in spans]) for who in whos]
+    dearest = sorted(server["total_s"], key=lambda who: -server["total_s"][who])
+    rows = [(who, [span.get(who, 0.0) for span in spans]) for who in dearest]
     if len(rows) != 1:
         rows.append(("all", [sum(span.values()) for span in spans]))
     now = "awake" if server["awake"] else "asleep"

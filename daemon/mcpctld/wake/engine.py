@@ -77,7 +77,7 @@ class Engine:
         watched = self._watched[name] = _Watched(watch, trio.CancelScope())
         self._nursery.start_soon(self._run, watched)
 
-    async def _run(self, watched: _Watched) -> None:
+    async def _run(self, watched: _Watched) -> None:  # noqa: ASYNC910  (a task of its own)
         try:
             with watched.scope:
                 await watched.watch.run()

@@ -102,6 +102,7 @@ class FlyMachines:
     async def aclose(self) -> None:
         """Close its connections; the next request opens others, with what token and address there are then."""
         fly, self._fly = self._fly, None
+        await trio.lowlevel.checkpoint()
         if fly is not None:
             await fly.__aexit__(None, None, None)
 

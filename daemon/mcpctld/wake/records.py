@@ -43,7 +43,7 @@ class Records:
             kept = await trio.to_thread.run_sync(self._read)
         except (McpctlError, msgspec.DecodeError) as exc:
             _log.warning("wake.records_ignored", extra={"file": self._path, "error": str(exc)})
-            return
+            return  # noqa: ASYNC910  (reading has waited)
         self.ledger = Ledger(kept.accounts)
         self._times = {name: WakeTimes(seconds) for name, seconds in kept.wakes_s.items()}
 

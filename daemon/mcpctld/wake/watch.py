@@ -224,7 +224,7 @@ class Watch:
             self.plan.want(trio.current_time(), ahead)
             self._charge("schedule")
 
-    async def _carry_out(self, action: Action) -> None:
+    async def _carry_out(self, action: Action) -> None:  # noqa: ASYNC910  (requests wait, or fail)
         """Do one thing and tell the plan what came of it."""
         if action is Action.REST:
             self._rest(self.name)
