@@ -109,7 +109,7 @@ async def serve(standing: Standing, info: shapes.DaemonInfo) -> None:
         nursery.cancel_scope.cancel()
 
 
-async def save(*learned: Commons | Engine) -> None:  # noqa: ASYNC910  (writing waits)
+async def save(*learned: Commons | Engine) -> None:  # noqa: ASYNC910  (each waits for the disk)
     """Keep what was learned of servers and their machines, if the disk takes it in time."""
     with trio.move_on_after(SAVE_BOUND_S):
         for one in learned:

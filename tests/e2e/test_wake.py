@@ -210,7 +210,7 @@ async def test_wake_and_status_tell_what_a_machine_does(stage: Stage) -> None:
         assert "time (local)  started  never" in status.out
         cost = await stage.home.ask("status", "--cost")
         assert "mcpctl wake" in cost.out
-        unknown = await stage.home.ask("wake", "tiem")
+        unknown = await stage.home.ask("wake", "tim")
         assert unknown.code == 4
         assert "did you mean" in unknown.err
 

@@ -155,6 +155,43 @@ async def test_what_is_no_request_wakes_nothing_and_goes_before_the_next_one(
         ]
 
 
+async def test_at_rest_they_wait_even_if_the_machine_is_awake(
+    folder: str, autojump_clock: Clock
+) -> None:
+    """Only Fly's proxy knows whether it is: nothing is said to it that is not worth waking it for."""
+    async with scene(folder, policy="never") as s:
+        await s.open()
+        await s.wake.until(lambda: s.wake.rests)
+        sent = len(s.sent)
+        s.stack.send(method="notifications/roots/list_changed")
+        s.stack.send(method="notifications/progress", params={"progressToken": 1})
+        await trio.sleep(60)
+        assert len(s.sent) == sent
+        s.stack.send(id=1, method="tools/list")
+        said = [b"roots/list_changed", b"notifications/progress", b"tools/list"]
+        assert [word in line for word, line in zip(said, s.sent[sent:], strict=True)] == [True] * 3
+
+
+async def test_a_transport_does_not_run_before_it_has_something_to_send(
+    folder: str, autojump_clock: Clock
+) -> None:
+    """HTTP+SSE opens its stream at once: that would wake the machine for a client that says nothing."""
+    async with scene(folder, policy="never") as s:
+        ran = False
+
+        async def run() -> None:
+            nonlocal ran
+            ran = True
+            await trio.sleep_forever()
+
+        s.stack.server.run = run  # type: ignore[method-assign]
+        await trio.sleep(60)
+        assert not ran
+        s.stack.send(**INITIALIZE)
+        await trio.sleep(1)
+        assert ran
+
+
 async def test_a_call_that_is_cancelled_while_it_waits_is_never_sent(
     folder: str, autojump_clock: Clock
 ) -> None:
@@ -258,12 +295,12 @@ async def test_only_a_server_that_is_awake_is_told_of_the_end(
         assert s.wake.fly.of("time").starts == 1
 
 
+@pytest.mark.parametrize("action", [Action.LOOK, Action.START])
 async def test_when_the_api_is_of_no_help_calls_go_on_to_the_proxy(
-    folder: str, autojump_clock: Clock
+    folder: str, autojump_clock: Clock, action: Action
 ) -> None:
     async with scene(folder) as s:
-        denied = Failed(Failure.DENIED, "no")
-        s.wake.fly.fails = {Action.LOOK: [denied] * 99, Action.START: [denied] * 99}
+        s.wake.fly.fails[action] = [Failed(Failure.DENIED, "no")] * 99
         began = trio.current_time()
         s.stack.send(**INITIALIZE)
         await s.stack.answer("initialize", RESULT)

@@ -43,18 +43,6 @@ def test_old_days_are_dropped() -> None:
     assert sorted(ledger.accounts["s"].days) == list(range(10, KEPT_DAYS + 10))
 
 
-@pytest.mark.parametrize(
-    ("down_at", "seconds"), [(None, 0), (40.0, 30), (5.0, 0), (99.0, 0)]
-)  # a time that cannot be is not believed
-def test_a_restart_in_between_is_not_charged(down_at: float | None, seconds: float) -> None:
-    ledger = Ledger()
-    ledger.up("s", 10)
-    ledger.restarted("s", down_at, 50)
-    assert sum(ledger.spent("s").values()) == seconds
-    ledger.down("s", 60)
-    assert sum(ledger.spent("s").values()) == seconds + 10
-
-
 def test_another_daemon_goes_on_and_blames_nobody_for_the_gap() -> None:
     ledger = Ledger()
     ledger.charge("s", 0, "editor")

@@ -37,8 +37,14 @@ class Wakeful(Layer):
         """Requests that the server owes an answer, by `id_key`."""
         self._held = Waiting(context.nursery, math.inf, _never)
         self._again: Deadlines[Hashable] = Deadlines(context.nursery)
+        self._needed = trio.Event()
         self.below = make_below(replace(context, downstream=self))
         watch.on_release(self._release)
+
+    async def run(self) -> None:
+        """Run the transport, once there is something for it to send: some open a stream at once."""
+        await self._needed.wait()
+        await self.below.run()
 
     # ------------------------------------------------------------ from the client
 
@@ -51,10 +57,15 @@ class Wakeful(Layer):
                 wakes = True
         if not wakes and self._is_cancelled(message):
             return
-        if self._watch.holds or len(self._held) or (self._watch.rested and not wakes):
+        if self._watch.holds or (self._watch.rested and not wakes):
             self._held.add(message)
         else:
-            self.below.send(message)
+            self._release()
+            self._pass(message)
+
+    def _pass(self, message: Message | Batch) -> None:
+        self._needed.set()
+        self.below.send(message)
 
     def _begin(self, request: Message) -> None:
         if request.method == "initialize":
@@ -73,9 +84,10 @@ class Wakeful(Layer):
         return self._held.remove(id)
 
     def _release(self) -> None:
-        """The machine is awake, or waiting for it is of no use."""
-        for message in self._held.take() if len(self._held) else ():
-            self.below.send(message)
+        """The machine is awake, or waiting for it is of no use; but what is no request waits for one."""
+        if len(self._held) and (self._open or not self._watch.rested):
+            for message in self._held.take():
+                self._pass(message)
 
     def forget(self, id: bytes) -> None:
         """Nobody waits for it any more."""
@@ -116,7 +128,7 @@ class Wakeful(Layer):
     def _send_again(self, key: Hashable) -> None:
         request = self._open.get(key)
         if request is not None:
-            self.below.send(request)
+            self._pass(request)
 
     def lost(self, message: Message | Batch | None, error: McpctlError) -> bool:
         """It was refused unread: whoever sends it again does so through here."""
@@ -146,6 +158,7 @@ class Wakeful(Layer):
     def _leave(self) -> None:
         self._watch.off_release(self._release)
         self._again.clear()
+        self._needed.set()
         for key in tuple(self._open):
             self._end(key)
 
@@ -156,14 +169,17 @@ class Wakeful(Layer):
 
     async def aclose(self) -> None:
         """End the session with the server; a machine that may sleep is not woken to be told."""
-        rested = self._watch.rested and not self._open
-        self._leave()
-        self._held.take()
-        if rested:
-            self.below.abandon()
+        if self._watch.rested and not self._open:
+            self.abandon()
             await trio.lowlevel.checkpoint()
         else:
+            self._leave()
             await self.below.aclose()
+
+    def abandon(self) -> None:
+        """Leave without a word."""
+        self._leave()
+        self.below.abandon()
 
 
 def _never(message: Message | Batch) -> None:

@@ -231,7 +231,7 @@ class HttpSse(Upstream):
 
     def rest(self) -> None:
         """End the stream, and the session with it: whatever is sent next is sent in another one."""
-        if self._stream is not None and not self._waiting:
+        if self._stream is not None and self._spoken and not self._waiting:
             self._stream.cut(Unreachable("nobody called for a while, and the server may sleep"))
 
     async def aclose(self) -> None:

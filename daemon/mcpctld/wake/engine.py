@@ -11,10 +11,11 @@ import trio
 from mcpctl import shapes
 from mcpctld.errors import UserError
 from mcpctld.model import FlySpec, Server
+from mcpctld.wake.chronicle import Publish
 from mcpctld.wake.ledger import DAY_S
 from mcpctld.wake.machines import Machines
 from mcpctld.wake.records import Records
-from mcpctld.wake.watch import Publish, Watch
+from mcpctld.wake.watch import Watch
 
 WAKE_BOUND_S = 120.0
 """How long `mcpctl wake` waits."""

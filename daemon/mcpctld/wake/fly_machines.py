@@ -79,7 +79,7 @@ class FlyMachines:
             return await request(await self._open())
         except FlyError as exc:
             if exc.reason in STALE:
-                await self._forget()
+                await self.aclose()
             raise Failed(_failure(exc), str(exc), exc.retry_after_s or 0.0) from exc
         except McpctlError as exc:  # no token, no local Fly: said in full
             raise Failed(Failure.DENIED, str(exc)) from exc
@@ -99,8 +99,10 @@ class FlyMachines:
                 )
             return self._fly
 
-    async def _forget(self) -> None:  # noqa: ASYNC910  (closing waits, where there is something)
+    async def aclose(self) -> None:
+        """Close its connections; the next request opens others, with what token and address there are then."""
         fly, self._fly = self._fly, None
+        await trio.lowlevel.checkpoint()
         if fly is not None:
             await fly.__aexit__(None, None, None)
 

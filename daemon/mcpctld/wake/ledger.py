@@ -51,15 +51,6 @@ class Ledger:
             at = doubt
         account.since = at
 
-    def restarted(self, server: str, down_at: float | None, up_at: float) -> None:
-        """Its machine is awake since `up_at`, and was not for a while before. `down_at`: when it went, if known."""
-        account = self.accounts.setdefault(server, Account())
-        if account.since is not None and account.since < up_at:
-            if down_at is not None and account.since < down_at < up_at:
-                self._charge(account, down_at)
-            account.since = up_at
-        self.up(server, up_at)
-
     def charge(self, server: str, at: float, who: str) -> None:
         """From `at` on it is `who` that needs the machine."""
         account = self.accounts.setdefault(server, Account())

@@ -3,7 +3,6 @@
 Sessions tell what they do (`attached`, `begin`, `end`, `answered`) and ask whether a message is to wait (`holds`).
 """
 
-import logging
 import math
 import random
 import time
@@ -13,9 +12,9 @@ import trio
 
 from mcpctl import shapes
 from mcpctld.errors import McpctlError, TimedOut, Unreachable
-from mcpctld.logs import FieldLogger
 from mcpctld.model import FlySpec
 from mcpctld.wake import schedule
+from mcpctld.wake.chronicle import Chronicle, Publish
 from mcpctld.wake.machines import Failed, Machine, Machines, choose
 from mcpctld.wake.plan import PROXY_GRACE_S, WAKE_BOUND_S, Plan
 from mcpctld.wake.records import Records
@@ -24,14 +23,8 @@ from mcpctld.wake.states import Action, Failure, State, state_of
 REQUEST_BOUND_S = 30.0
 WAIT_S = 30.0
 """What the API is asked to wait for a machine at a time; it takes 1 to 60 (docs, "Wait for a Machine")."""
-WAIT_MARGIN_S = 10.0
 CLOCK_EVERY_S = 60.0
 """How often the clock is looked at for the next hour of `wake_at`: it may be set, and this computer may sleep."""
-
-SKEW_S = 5.0
-"""How far Fly's clocks may be off."""
-
-Publish = Callable[[str, dict[str, object]], None]
 
 
 class Watch:
@@ -53,28 +46,17 @@ class Watch:
         self.name = name
         self.fly = fly
         self.plan = Plan(fly.policy, fly.sleep, fly.idle_timeout_s, _grace_s(proxied))
-        self.trouble: Failed | None = None
-        """Why the last request did not succeed; None once one has."""
+        self._chronicle = Chronicle(name, records, publish, clock)
         self._machines = machines
-        self._records = records
-        self._times = records.times(name)
-        self._publish = publish
         self._rest = rest
         self._clock = clock
-        self._log = FieldLogger(logging.getLogger("mcpctld.wake"), {"server": name})
         self._id = fly.machine
-        self._seen: Machine | None = None
-        self._restarts = 0
-        self._up = False
-        self._started_from: float | None = None
-        """When (Unix time) we asked for it to be started, until it is up."""
-        self._who: str | None = None
         self._hours = [schedule.parse(text) for text in fly.wake_at]
         self._served = -math.inf  # the hour that it was last woken for
         self._listeners: dict[Callable[[], None], None] = {}
         self._poked = trio.Event()
         self._changed = trio.Event()
-        if name in records.ledger.doubts:
+        if self._chronicle.doubts:
             self.plan.wonder(trio.current_time())
 
     def configure(self, fly: FlySpec, *, proxied: bool) -> None:
@@ -84,9 +66,15 @@ class Watch:
         self.plan.configure(fly.policy, fly.sleep, fly.idle_timeout_s, _grace_s(proxied))
         self._hours = [schedule.parse(text) for text in fly.wake_at]
         if not same:
-            self._id, self._seen = fly.machine, None
+            self._id = fly.machine
+            self._chronicle.forget()
             self.plan.state = State.UNKNOWN
         self.poke()
+
+    @property
+    def trouble(self) -> Failed | None:
+        """Why the last request did not succeed; None once one has."""
+        return self._chronicle.trouble
 
     # ------------------------------------------------------------ what sessions do
 
@@ -109,21 +97,21 @@ class Watch:
     def attached(self, who: str) -> None:
         """A client of this name is there."""
         self.plan.want(trio.current_time())
-        self._charge(who)
+        self._chronicle.charge(who)
         self.poke()
 
     def begin(self, who: str) -> None:
         """A request for a client of this name is about to be sent, or held."""
         self.plan.call_began(trio.current_time())
-        if self.plan.calls == 1 or who != self._who:
-            self._charge(who)
+        if self.plan.calls == 1 or who != self._chronicle.who:
+            self._chronicle.charge(who)
             self.poke()
 
     def end(self) -> None:
         """A request is over, in whatever way."""
         self.plan.call_ended(trio.current_time())
         if not self.plan.calls:
-            self._charge("always" if self.fly.policy == "always" else self._who or "")
+            self._chronicle.charge("always" if self.fly.policy == "always" else "")
             self.poke()
 
     def answered(self) -> None:
@@ -132,14 +120,8 @@ class Watch:
             return
         took = self.plan.answered(trio.current_time())
         if took is not None:
-            self._learn(took)
+            self._chronicle.learn(took)
         self._note()
-
-    def _learn(self, took: float) -> None:
-        self._times.learn(took)
-        self._log.info("machine.answered", extra={"wake_s": round(took, 3)})
-        self._publish("machine.answered", {"server": self.name, "wake_s": round(took, 3)})
-        self._records.changed()
 
     def on_release(self, listener: Callable[[], None]) -> None:
         """Have `listener` called whenever messages need not wait any more."""
@@ -158,8 +140,8 @@ class Watch:
     async def wake(self, bound_s: float) -> None:
         """Have it awake, whatever its policy, and wait for that. Raises why it is not."""
         self.plan.ask(trio.current_time())
-        self._charge("mcpctl wake")
-        self.trouble = None
+        self._chronicle.charge("mcpctl wake")
+        self._chronicle.trouble = None
         self.poke()
         await trio.lowlevel.checkpoint()
         with trio.move_on_after(bound_s):
@@ -207,7 +189,7 @@ class Watch:
         due = self._next_hour()
         if due is None:
             return self.plan.deadline(now)
-        early = due - self._times.lead_s - self._clock()
+        early = due - self._chronicle.times.lead_s - self._clock()
         return min(self.plan.deadline(now), now + min(max(early, 0.0), CLOCK_EVERY_S))
 
     def _next_hour(self) -> float | None:
@@ -219,19 +201,19 @@ class Watch:
         if due is None or self.fly.policy == "never":
             return
         ahead = due - self._clock()
-        if ahead <= self._times.lead_s:
+        if ahead <= self._chronicle.times.lead_s:
             self._served = due
             self.plan.want(trio.current_time(), ahead)
-            self._charge("schedule")
+            self._chronicle.charge("schedule")
 
-    async def _carry_out(self, action: Action) -> None:  # noqa: ASYNC910  (requests wait)
+    async def _carry_out(self, action: Action) -> None:  # noqa: ASYNC910  (requests wait, or fail)
         """Do one thing and tell the plan what came of it."""
         if action is Action.REST:
             self._rest(self.name)
             self.plan.done(action, trio.current_time())
             await trio.lowlevel.checkpoint()
             return
-        self._announce(action)
+        self._chronicle.begin(action, self._id)
         try:
             with trio.fail_after(REQUEST_BOUND_S + (WAIT_S if action is Action.WAIT else 0.0)):
                 await self._request(action)
@@ -242,7 +224,7 @@ class Watch:
         except McpctlError as exc:  # without a token or a Fly there is nothing to ask
             self._fail(action, Failed(Failure.DENIED, str(exc)))
         else:
-            self.trouble = None
+            self._chronicle.trouble = None
 
     async def _request(self, action: Action) -> None:
         machines, app = await self._machines(self.fly), self.fly.app
@@ -274,14 +256,9 @@ class Watch:
         return found
 
     def _look_at(self, machine: Machine, *, done: bool) -> None:
-        last, self._seen = self._seen, machine
+        self._chronicle.look_at(machine)
         if done:
             self.plan.seen(state_of(machine.state), trio.current_time())
-        if self._up and _restarted(last, machine) and machine.started_at is not None:
-            self._restarts += 1
-            self._records.ledger.restarted(self.name, None, machine.started_at)
-            self._log.warning("machine.restarted")
-            self._publish("machine.restarted", {"server": self.name, "machine": machine.id})
 
     def _fail(self, action: Action, error: Failed) -> None:
         if error.failure is Failure.NOT_FOUND:
@@ -289,34 +266,13 @@ class Watch:
         jitter = random.random()  # noqa: S311  (nobody gains by guessing it)
         now = trio.current_time()
         self.plan.failed(action, error.failure, now, jitter, error.retry_after_s)
-        told = self.trouble is not None and self.trouble.failure is error.failure
-        self.trouble = error
-        if not told and error.failure is not Failure.TIMED_OUT:
-            extra = {"action": action.value, "failure": error.failure.value, "error": str(error)}
-            self._log.warning("machine.failed", extra=extra)
-            self._publish("machine.failed", {"server": self.name, **extra})
+        self._chronicle.fail(action, error)
 
     # ------------------------------------------------------------ what is told
 
-    def _announce(self, action: Action) -> None:
-        told = {
-            Action.START: "machine.starting",
-            Action.SUSPEND: "machine.suspending",
-            Action.STOP: "machine.stopping",
-        }.get(action)
-        if action is Action.START and self._started_from is None:
-            self._started_from = self._clock()
-        if told is not None:
-            self._log.info(told, extra={"machine": self._id})
-            self._publish(told, {"server": self.name, "machine": self._id})
-
     def _note(self) -> None:
-        """The plan may know more now: keep the ledger, tell who listens, let go what was held."""
-        state = self.plan.state
-        if state is State.AWAKE and not self._up:
-            self._went_up()
-        elif state in (State.ASLEEP, State.GONE):
-            self._went_down()
+        """The plan may know more now: tell of it, and let go what was held."""
+        self._chronicle.note(self.plan.state)
         if not self.plan.holds:
             self._release()
         self._changed.set()
@@ -326,66 +282,10 @@ class Watch:
         for listener in tuple(self._listeners):
             listener()
 
-    def _went_up(self) -> None:
-        self._up = True
-        asked, self._started_from = self._started_from, None
-        started_at = self._seen.started_at if self._seen is not None else None
-        at = self._clock()
-        if asked is not None and started_at is not None and asked - SKEW_S <= started_at:
-            at = min(at, started_at)
-        self._records.ledger.up(self.name, at, started_at)
-        self._records.changed()
-        self._publish("machine.started", {"server": self.name, "machine": self._id})
-
-    def _went_down(self) -> None:
-        was_up, self._up = self._up, False
-        now, seen = self._clock(), self._seen
-        asleep = seen is not None and state_of(seen.state) is self.plan.state
-        at = seen.changed_at if seen is not None and asleep else None
-        self._records.ledger.down(self.name, now if at is None else min(at, now))
-        if not was_up:
-            return
-        self._records.changed()
-        word = seen.state if seen is not None and asleep else "gone"
-        self._log.info(f"machine.{word}")
-        self._publish(f"machine.{word}", {"server": self.name, "machine": self._id})
-
-    def _charge(self, who: str) -> None:
-        """From now on the machine is awake for the sake of `who`."""
-        if who and who != self._who:
-            self._who = who
-            self._records.ledger.charge(self.name, self._clock(), who)
-
     def describe(self) -> shapes.Machine:
         """What there is to show."""
-        seen, times = self._seen, self._times
-        known = self.plan.state is not State.UNKNOWN
-        return {
-            "app": self.fly.app,
-            "id": self._id,
-            "at": self.fly.at,
-            "policy": self.fly.policy,
-            "state": self.plan.state.value if seen is None or not known else seen.state,
-            "region": seen.region if seen is not None else None,
-            "checks": dict(seen.checks) if seen is not None else {},
-            "restarts": self._restarts,
-            "wake_p50_s": times.median_s,
-            "wake_p90_s": times.p90_s,
-            "next_wake_at": self._next_hour(),
-            "trouble": str(self.trouble) if self.trouble is not None else None,
-        }
+        return self._chronicle.describe(self.fly, self.plan.state, self._next_hour())
 
 
 def _grace_s(proxied: bool) -> float:
     return PROXY_GRACE_S if proxied else 0.0
-
-
-def _restarted(last: Machine | None, now: Machine) -> bool:
-    """Whether it has been started anew between two looks that both found it awake."""
-    return (
-        last is not None
-        and state_of(last.state) is State.AWAKE is state_of(now.state)
-        and last.started_at is not None
-        and now.started_at is not None
-        and now.started_at > last.started_at
-    )
