@@ -83,6 +83,10 @@ class Client:
         """POST /v1/tunnels/{name}/probe (stable)."""
         return cast(shapes.TunnelProbe, self._call("POST", f"/v1/tunnels/{_part(name)}/probe"))
 
+    def forget_tunnel(self, name: str) -> None:
+        """DELETE /v1/tunnels/{name}/peer (stable)."""
+        self._call("DELETE", f"/v1/tunnels/{_part(name)}/peer")
+
     def set_secret(self, server: str, key: str, value: str) -> None:
         """PUT /v1/secrets/{server}/{key} (stable)."""
         body = shapes.SecretValue(value=value)

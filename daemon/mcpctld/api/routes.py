@@ -31,6 +31,8 @@ ROUTES: tuple[Route, ...] = (
           "All tunnels, and how they do.", shapes.TunnelList),
     Route("POST", "/v1/tunnels/{name}/probe", WRITE, tunnels.probe_tunnel,
           "Open a tunnel, and ask for echoes through it.", shapes.TunnelProbe),
+    Route("DELETE", "/v1/tunnels/{name}/peer", WRITE, tunnels.forget_tunnel,
+          "Take away the peer that was made for a tunnel.", shapes.Nothing),
     Route("PUT", "/v1/secrets/{server}/{key}", WRITE, secrets.set_secret,
           "Keep a secret of a server.", shapes.Nothing, shapes.SecretValue),
     Route("DELETE", "/v1/secrets/{server}/{key}", WRITE, secrets.delete_secret,

@@ -256,6 +256,12 @@ class Agent:
             raise NotFound(f"there is no tunnel {name!r}")  # noqa: ASYNC910
         return await self._tunnels.probe(name)
 
+    async def forget_tunnel(self, name: str) -> None:
+        """Take away what was made for a tunnel."""
+        if self._tunnels is None:
+            raise NotFound(f"there is no tunnel {name!r}")  # noqa: ASYNC910
+        await self._tunnels.forget(name)
+
     def status(self) -> shapes.Status:
         """Everything, now."""
         sessions = [session.info() for session in self._sessions.values()]

@@ -50,6 +50,11 @@ class Tunnels:
         tunnel = await self._get(name)
         return await tunnel.probe()
 
+    async def forget(self, name: str) -> None:
+        """Close a tunnel, and take away its peer at Fly. Raises `McpctlError`."""
+        tunnel = await self._get(name)
+        await tunnel.forget()
+
     def renew(self) -> None:
         """The network is another one, or we have slept."""
         for tunnel in self._tunnels.values():
