@@ -82,14 +82,14 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
 class TunnelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A table `[tunnels.NAME]` of `config.toml`: a way into a private network, for the hosts that it names."""
 
-    kind: Literal["wireguard", "fly"]
-    """Where its settings come from: a file, or Fly's API."""
+    kind: Literal["wireguard", "fly", "flyctl-agent"]
+    """Where its settings come from: a file, or Fly's API; or it is that of flyctl's agent."""
     conf: str = ""
     """For `wireguard`: the path of a `wg-quick` file, such as `fly wireguard create` writes."""
     org: str | None = None
-    """For `fly`: the organisation, in whose network a peer is made for this computer."""
+    """For `fly` and `flyctl-agent`: the organisation into whose network it leads."""
     network: str = ""
-    """For `fly`: which of its networks; empty for the one that apps are in by default."""
+    """For these: which of its networks; empty for the one that apps are in by default."""
     region: str = ""
     """For `fly`: where the gateway is to be; empty for the nearest one."""
     hosts: tuple[str, ...] = ("*.internal", "*.flycast", "fdaa::/16")

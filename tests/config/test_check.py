@@ -176,6 +176,7 @@ def test_tunnels_that_are_fine(settings):
         (tunnel(conf="fly.conf"), "conf must be an absolute path"),
         (tunnel(org="personal"), "org, network and region go with kind 'fly'"),
         (Settings(tunnels={"fly": TunnelSpec(kind="fly")}), "kind 'fly' needs org"),
+        (Settings(tunnels={"fly": TunnelSpec(kind="flyctl-agent")}), "'flyctl-agent' needs org"),
         (Settings(tunnels={"fly": TunnelSpec(kind="fly", org="a b")}), "org 'a b': a name has"),
         (
             Settings(tunnels={"fly": TunnelSpec(kind="fly", org="o", conf="/x")}),

@@ -77,7 +77,7 @@ def tunnel_problems(name: str, tunnel: TunnelSpec) -> Iterator[str]:
     """Everything that is wrong with a tunnel, but for what its file says."""
     if not NAME.fullmatch(name):
         yield f"its name breaks the rule: {NAME_RULE}"
-    if tunnel.kind == "fly":
+    if tunnel.kind != "wireguard":
         yield from _fly_tunnel(tunnel)
     else:
         if not tunnel.conf.startswith(("/", "~/")) or "\0" in tunnel.conf:
@@ -97,7 +97,7 @@ def _fly_tunnel(tunnel: TunnelSpec) -> Iterator[str]:
     if tunnel.conf:
         yield "conf goes with kind 'wireguard'"
     if not tunnel.org:
-        yield "kind 'fly' needs org, the name of an organisation; fly orgs list shows them"
+        yield f"kind {tunnel.kind!r} needs org, the name of an organisation; fly orgs list shows them"
     for field in ("org", "network", "region"):
         value = getattr(tunnel, field)
         if value and not _WORD.fullmatch(value):
