@@ -99,6 +99,10 @@ class Client:
         """GET /v1/clients (stable)."""
         return cast(shapes.ClientFiles, self._call("GET", "/v1/clients"))
 
+    def forget_tunnel(self, name: str) -> None:
+        """DELETE /v1/tunnels/{name}/peer (stable)."""
+        self._call("DELETE", f"/v1/tunnels/{_part(name)}/peer")
+
     def set_secret(self, server: str, key: str, value: str) -> None:
         """PUT /v1/secrets/{server}/{key} (stable)."""
         body = shapes.SecretValue(value=value)

@@ -82,10 +82,16 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
 class TunnelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A table `[tunnels.NAME]` of `config.toml`: a way into a private network, for the hosts that it names."""
 
-    kind: Literal["wireguard"]
-    """What it is."""
-    conf: str
-    """The path of a `wg-quick` file, such as `fly wireguard create` writes."""
+    kind: Literal["wireguard", "fly", "flyctl-agent"]
+    """Where its settings come from: a file, or Fly's API; or it is that of flyctl's agent."""
+    conf: str = ""
+    """For `wireguard`: the path of a `wg-quick` file, such as `fly wireguard create` writes."""
+    org: str | None = None
+    """For `fly` and `flyctl-agent`: the organisation into whose network it leads."""
+    network: str = ""
+    """For these: which of its networks; empty for the one that apps are in by default."""
+    region: str = ""
+    """For `fly`: where the gateway is to be; empty for the nearest one."""
     hosts: tuple[str, ...] = ("*.internal", "*.flycast", "fdaa::/16")
     """Which hosts of URLs are reached through it: names, `*.SUFFIX`, addresses, networks."""
     carrier: Literal["auto", "udp", "websocket"] = "auto"

@@ -196,6 +196,10 @@ class FakeEngine:
     def tunnels(self) -> shapes.TunnelList:
         return {"tunnels": [tunnel_info("fly")]}
 
+    async def forget_tunnel(self, name: str) -> None:
+        if name != "fly":
+            raise NotFound(f"there is no tunnel {name!r}")
+
     async def probe_tunnel(self, name: str) -> shapes.TunnelProbe:
         if name != "fly":
             raise NotFound(f"there is no tunnel {name!r}")

@@ -65,6 +65,8 @@ async def test_tunnels_are_listed_and_probed(api):
     answer = await api.http.post("/v1/tunnels/fly/probe")
     assert answer.json() == {"target": "fdaa::3", "sent": 5, "received": 4, "rtt_ms": 1.5}
     assert (await api.http.post("/v1/tunnels/other/probe")).status_code == 404
+    assert (await api.http.delete("/v1/tunnels/fly/peer")).json() == {}
+    assert (await api.http.delete("/v1/tunnels/other/peer")).status_code == 404
 
 
 async def test_a_session_is_ended_once(api, engine):

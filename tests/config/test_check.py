@@ -155,6 +155,9 @@ def tunnel(name: str = "fly", conf: str = "/fly.conf", **fields: Any) -> Setting
     [
         tunnel(),
         tunnel(conf="~/fly.conf"),
+        Settings(
+            tunnels={"fly": TunnelSpec(kind="fly", org="personal", network="n-1", region="ams")}
+        ),
         tunnel(
             hosts=("*.internal", "app.internal", "_api.internal", "fdaa::/16", "10.0.0.0/8", "::1")
         ),
@@ -171,6 +174,14 @@ def test_tunnels_that_are_fine(settings):
     [
         (tunnel("a b"), "tunnels.a b: its name breaks the rule"),
         (tunnel(conf="fly.conf"), "conf must be an absolute path"),
+        (tunnel(org="personal"), "org, network and region go with kind 'fly'"),
+        (Settings(tunnels={"fly": TunnelSpec(kind="fly")}), "kind 'fly' needs org"),
+        (Settings(tunnels={"fly": TunnelSpec(kind="flyctl-agent")}), "'flyctl-agent' needs org"),
+        (Settings(tunnels={"fly": TunnelSpec(kind="fly", org="a b")}), "org 'a b': a name has"),
+        (
+            Settings(tunnels={"fly": TunnelSpec(kind="fly", org="o", conf="/x")}),
+            "conf goes with kind",
+        ),
         (tunnel(conf="/fly\0"), "conf must be an absolute path"),
         (tunnel(hosts=("*",)), "hosts '*': write a name"),
         (tunnel(hosts=("a*b.internal",)), "hosts 'a*b.internal'"),

@@ -308,6 +308,7 @@ ROUTES = (
     ("GET", "/v1/sessions", lambda daemon, _: (200, {"sessions": daemon.sessions})),
     ("DELETE", "/v1/sessions/([^/]*)", lambda daemon, _, session: (200, {})),
     ("GET", "/v1/tunnels", lambda daemon, _: (200, {"tunnels": daemon.tunnels})),
+    ("DELETE", "/v1/tunnels/([^/]*)/peer", lambda daemon, _, tunnel: (200, {})),
     ("POST", "/v1/tunnels/([^/]*)/probe", lambda daemon, _, tunnel: (200, daemon.probe)),
     ("PUT", "/v1/secrets/([^/]*)/([^/]*)", _set_secret),
     ("DELETE", "/v1/secrets/([^/]*)/([^/]*)", _delete_secrets),

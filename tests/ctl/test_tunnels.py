@@ -68,3 +68,9 @@ def test_a_probe(daemon, run):
     assert run("tunnels", "probe", "fly") == (1, "fdaa::3: none of 5 echoes came back\n", "")
     code, out, _ = run("tunnels", "probe", "fly", "--json")
     assert (code, json.loads(out)) == (1, daemon.probe)
+
+
+def test_a_peer_is_taken_away(daemon, run):
+    code, out, err = run("tunnels", "forget", "fly")
+    assert (code, err) == (0, "")
+    assert out.startswith("took away the peer of fly;")

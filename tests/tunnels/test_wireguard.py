@@ -41,6 +41,10 @@ class Client:
         made = TunnelSpec(kind="wireguard", conf=conf, websocket=websocket, **spec)
         self.settings = Settings(tunnels={"fly": made})
         self.tunnels = Tunnels(nursery, lambda: self.settings, str(folder))
+        self.connect_to(nursery)
+
+    def connect_to(self, nursery) -> None:
+        """Make the HTTP client."""
         connect = functools.partial(open_origin, ways=self.tunnels)
         self.http = HttpClient(nursery, connect, lambda: 100)
 

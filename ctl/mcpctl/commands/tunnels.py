@@ -21,6 +21,8 @@ def add_to(commands: Commands) -> None:
     parser = command(group, "probe", probe, "open a tunnel, and measure its round trip and loss")
     parser.add_argument("name", metavar="NAME")
     json_flag(parser)
+    parser = command(group, "forget", forget, "take away the peer that was made at Fly")
+    parser.add_argument("name", metavar="NAME")
 
 
 def show(args: argparse.Namespace) -> int:
@@ -48,6 +50,13 @@ def probe(args: argparse.Namespace) -> int:
     else:
         print(f"{found['target']}: none of {found['sent']} echoes came back")
     return 0 if found["received"] else 1
+
+
+def forget(args: argparse.Namespace) -> int:
+    """Take a peer away."""
+    Client().forget_tunnel(args.name)
+    print(f"took away the peer of {args.name}; it is made anew when the tunnel is used")
+    return 0
 
 
 def _row(tunnel: shapes.TunnelInfo) -> tuple[object, ...]:

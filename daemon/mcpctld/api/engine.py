@@ -56,6 +56,9 @@ class Engine(Protocol):
     async def probe_tunnel(self, name: str) -> shapes.TunnelProbe:
         """Open a tunnel and ask for echoes through it. Raises `NotFound`, `Unreachable`, `UserError`."""
 
+    async def forget_tunnel(self, name: str) -> None:
+        """Close a tunnel, and take away the peer that was made for it. Raises as `probe_tunnel`."""
+
     def shutdown(self, *, hand_over: bool = False) -> None:
         """Begin draining, and return at once. A second call changes nothing.
 

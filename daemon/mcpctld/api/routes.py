@@ -48,6 +48,8 @@ ROUTES: tuple[Route, ...] = (
           "Open a tunnel, and ask for echoes through it.", shapes.TunnelProbe),
     Route("GET", "/v1/clients", READ, clients.list_clients,
           "The config files of MCP clients, as they were last seen.", shapes.ClientFiles),
+    Route("DELETE", "/v1/tunnels/{name}/peer", WRITE, tunnels.forget_tunnel,
+          "Take away the peer that was made for a tunnel.", shapes.Nothing),
     Route("PUT", "/v1/secrets/{server}/{key}", WRITE, secrets.set_secret,
           "Keep a secret of a server.", shapes.Nothing, shapes.SecretValue),
     Route("DELETE", "/v1/secrets/{server}/{key}", WRITE, secrets.delete_secret,

@@ -67,7 +67,7 @@ class Gateway:
         self._tls = tls
         self._clock = clock
         self.device = Device(key, os.urandom, now=clock(), unix_time=time.time(), mtu=mtu)
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket: socket.socket
         self._websockets: dict[int, WebSocketCarrier] = {}
         self._count = 0
         self._hosts: dict[bytes, HostLink] = {}
@@ -82,7 +82,7 @@ class Gateway:
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         """Serve for ever. Raises `OSError` if a port is taken."""
-        with self._socket:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as self._socket:
             self._socket.setblocking(False)
             widen(self._socket)
             self._socket.bind(("127.0.0.1", udp_port))

@@ -318,6 +318,12 @@ class Agent:
         """How many machine-seconds each server has used, and for whom."""
         return self._wake.cost() if self._wake is not None else {"servers": []}
 
+    async def forget_tunnel(self, name: str) -> None:
+        """Take away what was made for a tunnel."""
+        if self._tunnels is None:
+            raise NotFound(f"there is no tunnel {name!r}")  # noqa: ASYNC910
+        await self._tunnels.forget(name)
+
     def status(self) -> shapes.Status:
         """Everything, now."""
         sessions = [session.info() for session in self._sessions.values()]

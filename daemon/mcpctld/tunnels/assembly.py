@@ -1,6 +1,7 @@
 """From a `wg-quick` file to the parts of a tunnel: device, carriers, stack. Blocking where it reads and writes."""
 
 import os
+import shlex
 import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -59,6 +60,10 @@ def load(spec: TunnelSpec) -> TunnelSettings:
         if found is None:
             raise UserError("there is no such file")
         check_trust(found, path)
+        if found.mode & 0o077:
+            raise UserError(
+                f"others can read the private key in it; run: chmod 600 {shlex.quote(path)}"
+            )
         text = found.data.decode("utf-8-sig")
     except UserError as exc:
         raise UserError(f"cannot use {path}: {exc}") from exc

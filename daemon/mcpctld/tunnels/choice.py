@@ -5,7 +5,8 @@ import importlib
 import ipaddress
 import socket
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from types import ModuleType
+from typing import Protocol
 
 import trio
 
@@ -13,12 +14,33 @@ from mcpctl import shapes
 from mcpctld.errors import NotFound
 from mcpctld.model import Settings, TunnelSpec
 
-if TYPE_CHECKING:
-    from mcpctld.tunnels.wireguard import WireGuardTunnel
-
 FLY = ipaddress.ip_network("fdaa::/16")
 """Fly's private networks."""
 _FLY_RESOLVER = "fdaa::3"
+
+
+class Tunnel(Protocol):
+    """One way into a private network."""
+
+    spec: TunnelSpec
+
+    async def open_stream(self, host: str, port: int) -> trio.abc.Stream:
+        """A TCP connection to a host there. Raises `McpctlError`."""
+
+    async def probe(self) -> shapes.TunnelProbe:
+        """Round trip and loss, now. Raises `McpctlError`."""
+
+    async def forget(self) -> None:
+        """Take away what was made for it elsewhere. Raises `McpctlError`."""
+
+    def renew(self) -> None:
+        """The network is another one, or we have slept."""
+
+    def close(self) -> None:
+        """Close what is open."""
+
+    def info(self) -> shapes.TunnelInfo:
+        """Everything, now."""
 
 
 class Tunnels:
@@ -31,7 +53,7 @@ class Tunnels:
         self._nursery = nursery
         self._settings = settings
         self._state_dir = state_dir
-        self._tunnels: dict[str, WireGuardTunnel] = {}
+        self._tunnels: dict[str, Tunnel] = {}
 
     def find(self, host: str) -> str | None:
         """The name of the tunnel to a host; None for none, and where this system has a way of its own."""
@@ -40,7 +62,7 @@ class Tunnels:
                 return None if is_of_fly(host) and system_reaches_fly() else name
         return None
 
-    async def open_stream(self, name: str, host: str, port: int) -> trio.abc.HalfCloseableStream:
+    async def open_stream(self, name: str, host: str, port: int) -> trio.abc.Stream:
         """A connection through a tunnel. Raises `McpctlError`."""
         tunnel = await self._get(name)
         return await tunnel.open_stream(host, port)
@@ -49,6 +71,11 @@ class Tunnels:
         """Round trip and loss, now. Raises `McpctlError`."""
         tunnel = await self._get(name)
         return await tunnel.probe()
+
+    async def forget(self, name: str) -> None:
+        """Close a tunnel, and take away its peer at Fly. Raises `McpctlError`."""
+        tunnel = await self._get(name)
+        await tunnel.forget()
 
     def renew(self) -> None:
         """The network is another one, or we have slept."""
@@ -68,15 +95,17 @@ class Tunnels:
             "opened_at": None, "connections": 0, "peers": [], "probe": None, "last_error": None,
         }  # fmt: skip
 
-    async def _get(self, name: str) -> "WireGuardTunnel":
-        module = await trio.to_thread.run_sync(importlib.import_module, "mcpctld.tunnels.wireguard")
+    async def _get(self, name: str) -> Tunnel:
+        wireguard, agent = await trio.to_thread.run_sync(_modules)
         self._retire()
         spec = self._settings().tunnels.get(name)
         if spec is None:
             raise NotFound(f"there is no tunnel {name!r}; mcpctl tunnels lists them")
-        tunnel: WireGuardTunnel | None = self._tunnels.get(name)
-        if tunnel is None:
-            tunnel = module.WireGuardTunnel(name, spec, self._nursery, self._state_dir)
+        tunnel = self._tunnels.get(name)
+        if tunnel is None and spec.kind == "flyctl-agent":
+            tunnel = self._tunnels[name] = agent.FlyctlAgentTunnel(name, spec)
+        elif tunnel is None:
+            tunnel = wireguard.WireGuardTunnel(name, spec, self._nursery, self._state_dir)
             self._tunnels[name] = tunnel
         return tunnel
 
@@ -87,6 +116,13 @@ class Tunnels:
             if specs.get(name) != tunnel.spec:
                 del self._tunnels[name]
                 tunnel.close()
+
+
+def _modules() -> tuple[ModuleType, ModuleType]:
+    """The two kinds. Late: what they need is larger than a daemon without tunnels."""
+    names = ("mcpctld.tunnels.wireguard", "mcpctld.tunnels.flyctl_agent")
+    wireguard, agent = map(importlib.import_module, names)
+    return wireguard, agent
 
 
 def matches(pattern: str, host: str) -> bool:

@@ -21,7 +21,7 @@ class Ways(Protocol):
     def find(self, host: str) -> str | None:
         """The one that leads to a host; None for none."""
 
-    async def open_stream(self, name: str, host: str, port: int) -> trio.abc.HalfCloseableStream:
+    async def open_stream(self, name: str, host: str, port: int) -> trio.abc.Stream:
         """A connection through it. Raises `McpctlError`."""
 
 

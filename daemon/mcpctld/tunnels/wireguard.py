@@ -1,5 +1,6 @@
 """One WireGuard tunnel, shared by all sessions: opened when somebody needs it, closed when nobody has for long."""
 
+import importlib
 import logging
 import time
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from mcpctld.model import TunnelSpec
 from mcpctld.protocols.inet.dns.message import Answer, Kind
 from mcpctld.protocols.inet.tcp.state import Settings
 from mcpctld.protocols.wireguard.keys import encode_key
+from mcpctld.protocols.wireguard.wg_quick import TunnelSettings
 from mcpctld.tunnels import assembly
 from mcpctld.tunnels.eyeballs import connect_first
 from mcpctld.tunnels.names import Names
@@ -143,7 +145,7 @@ class WireGuardTunnel:
     async def _open(self) -> assembly.Assembly:
         async with self._opening:
             if self._parts is None:
-                settings = await trio.to_thread.run_sync(assembly.load, self.spec)
+                settings = await self._load()
                 stamps = await trio.to_thread.run_sync(
                     assembly.read_stamps, self._state_dir, self.name
                 )
@@ -153,6 +155,24 @@ class WireGuardTunnel:
                 await self._nursery.start(self._live, parts)
             assert self._parts is not None
             return self._parts
+
+    async def _load(self) -> TunnelSettings:
+        if self.spec.kind == "wireguard":
+            return await trio.to_thread.run_sync(assembly.load, self.spec)
+        name = "mcpctld.tunnels.fly"  # loaded late, for it brings an HTTP client of its own
+        fly = await trio.to_thread.run_sync(importlib.import_module, name)
+        settings: TunnelSettings = await fly.load(self.name, self.spec, self._state_dir)
+        return settings
+
+    async def forget(self) -> None:
+        """Close it, and take away what was made for it elsewhere. Raises `McpctlError`."""
+        if self.spec.kind == "wireguard":
+            raise UserError(
+                f"the peer of {self.name} is not mcpctl's: take it away where you made it"
+            )
+        self.close()
+        fly = await trio.to_thread.run_sync(importlib.import_module, "mcpctld.tunnels.fly")
+        await fly.remove(self.name, self._state_dir)
 
     async def _live(  # noqa: ASYNC910  (a task of its own)
         self,

@@ -100,12 +100,11 @@ class WebSocketCarrier:
 
     # ------------------------------------------------------------ in
 
-    async def _receive_all(self, deliver: Deliver) -> str:  # noqa: ASYNC910  (a task of its own)
+    async def _receive_all(self, deliver: Deliver) -> str:
         """Deliver what comes until nothing more does: why."""
         while True:
-            why = self._read(deliver)  # what came behind the handshake, at first
-            if why:
-                return why  # noqa: ASYNC910  (at the first time only)
+            if why := self._read(deliver):  # at first, what came behind the handshake
+                return why  # noqa: ASYNC910  (its task has its end here)
             data = await self._stream.receive_some(CHUNK)
             if not data:
                 return "the other side has closed it"
