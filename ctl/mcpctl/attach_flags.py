@@ -8,6 +8,10 @@ from collections.abc import Iterator
 
 from mcpctl.attach import AttachError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
 ATTACH_USAGE = """\
 usage: mcpctl attach NAME
        mcpctl attach --url URL [--transport T] [--era E] [--header 'NAME: VALUE']...
@@ -136,8 +140,18 @@ def _authorization(given: dict[str, str]) -> str:
     return f"Bearer {token}" if token else ""
 
 
-def _inspect(options: list[tuple[str, str]], argv: list[str]) -> None:
-    """Become the MCP Inspector, with ourselves as the server that it starts.
+def _inspect(options: list[tuple[str, str]], argv: list[str]) -> "NoReturn":
+    """Become the MCP Inspector on what these options name."""
+    given = dict(options)
+    variables = {
+        "MCPCTL_BEARER_TOKEN": given.get("bearer-token"),
+        "MCPCTL_PASSWORD": given.get("password"),
+    }
+    become_inspector([argv[0], *_open_flags(options)], variables)
+
+
+def become_inspector(words: list[str], variables: dict[str, str | None]) -> "NoReturn":
+    """Become the MCP Inspector, with `mcpctl WORDS` as the server that it starts.
 
     Secrets go to it in variables: they were given on our command line, and must not stand on another's.
     """
@@ -149,13 +163,8 @@ def _inspect(options: list[tuple[str, str]], argv: list[str]) -> None:
         raise AttachError(
             "bad-request", "the MCP Inspector needs npx, which was not found; install Node.js"
         )
-    given = dict(options)
-    variables = {
-        "MCPCTL_BEARER_TOKEN": given.get("bearer-token"),
-        "MCPCTL_PASSWORD": given.get("password"),
-    }
     environment = {**os.environ, **{key: value for key, value in variables.items() if value}}
-    ourselves = [sys.executable, "-m", "mcpctl", argv[0], *_open_flags(options)]
+    ourselves = [sys.executable, "-m", "mcpctl", *words]
     os.execve(npx, [npx, "-y", "@modelcontextprotocol/inspector", *ourselves], environment)  # noqa: S606
 
 

@@ -24,6 +24,7 @@ MODULES = {
     "sessions": "sessions",
     "tools": "tools",
     "call": "tools",
+    "inspect": "inspect",
     "logs": "logs",
     "conformance": "conformance",
     "restart": "daemon",

@@ -137,15 +137,10 @@ def test_what_was_wiped_is_kept_as_it_was_written(watched):
     file = watched(**WIPER)
     memory = {"a": OTHER}
     see(file, memory)
-    see(
-        file,
-        '{"mcpServers": {"a": %s, "n": {"args": ["attach", "notes"],  "command": "mcpctl"}}}'
-        % json.dumps(OTHER),
-    )
+    written = '{"args": ["attach", "notes"],  "command": "mcpctl"}'
+    see(file, f'{{"mcpServers": {{"a": {json.dumps(OTHER)}, "n": {written}}}}}')
     told = see(file, memory, running=True)
-    assert [(entry.name, text) for entry, text in told.lost] == [
-        ("n", '{"args": ["attach", "notes"],  "command": "mcpctl"}')
-    ]
+    assert [(entry.name, text) for entry, text in told.lost] == [("n", written)]
     file.count_put_back(1)
     assert file.shown()["put_back"] == 1
 
