@@ -1,7 +1,7 @@
 """A large file is looked at by a process of its own, so that its memory goes with it.
 
-`python -P -m mcpctld.clients.apart`: the question is a JSON object on stdin, the look one on stdout. Neither has anything
-of what may be secret in the file.
+`python -P -m mcpctld.clients.apart`: the question is a JSON object on stdin, the look one on stdout. Neither has
+anything of what may be secret in the file.
 """
 
 import json
