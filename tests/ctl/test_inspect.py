@@ -283,19 +283,11 @@ def test_what_is_to_be_inspected_must_be_clear(run, argv):
         ),
     ],
 )
-def test_the_inspector_starts_us_with_the_same_settings(run, monkeypatch, argv, words):
-    called = {}
-
-    def execve(path, argv, env):
-        called.update(argv=argv, env=env)
-        raise SystemExit(0)
-
-    monkeypatch.setattr("shutil.which", lambda name: f"/bin/{name}")
-    monkeypatch.setattr(os, "execve", execve)
+def test_the_inspector_starts_us_with_the_same_settings(run, became, argv, words):
     run("inspect", *argv, "-i")
-    assert called["argv"][:3] == ["/bin/npx", "-y", "@modelcontextprotocol/inspector"]
-    assert called["argv"][4:] == ["-m", "mcpctl", *words]
-    assert called["env"].get("MCPCTL_BEARER_TOKEN") == ("s3cret" if "--url" in argv else None)
+    assert became["argv"][:3] == ["/bin/npx", "-y", "@modelcontextprotocol/inspector"]
+    assert became["argv"][4:] == ["-m", "mcpctl", *words]
+    assert became["env"].get("MCPCTL_BEARER_TOKEN") == ("s3cret" if "--url" in argv else None)
 
 
 def test_without_npx_the_inspector_is_refused(run, monkeypatch):

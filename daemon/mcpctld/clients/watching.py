@@ -102,7 +102,7 @@ class _ClientWatch:
         try:
             while self._news[path]:
                 self._news[path] = False
-                if await self._settle(watched):
+                if await self._settle(watched) and self._is_complete:
                     await trio.sleep(REST_S)
         except Exception:  # a guard: one surprising file must not end the watch of all
             _log.exception("client.look_failed", extra={"file": path})
