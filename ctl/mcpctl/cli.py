@@ -35,6 +35,7 @@ MODULES = {
     "tunnels": "tunnels",
     "tools": "tools",
     "call": "tools",
+    "inspect": "inspect",
     "logs": "logs",
     "conformance": "conformance",
     "localfly": "localfly",

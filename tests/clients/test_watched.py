@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from mcpctl.clients import Client, Place
+from mcpctl.clients import Client, Machine, Place, clients
 from mcpctld.clients import looking
 from mcpctld.clients.looking import look_at
 from mcpctld.clients.places import MOST_PROJECTS, project_files, user_files
@@ -137,14 +137,10 @@ def test_what_was_wiped_is_kept_as_it_was_written(watched):
     file = watched(**WIPER)
     memory = {"a": OTHER}
     see(file, memory)
-    see(
-        file,
-        f'{{"mcpServers": {{"a": {json.dumps(OTHER)}, "n": {{"args": ["attach", "notes"],  "command": "mcpctl"}}}}}}',
-    )
+    written = '{"args": ["attach", "notes"],  "command": "mcpctl"}'
+    see(file, f'{{"mcpServers": {{"a": {json.dumps(OTHER)}, "n": {written}}}}}')
     told = see(file, memory, running=True)
-    assert [(entry.name, text) for entry, text in told.lost] == [
-        ("n", '{"args": ["attach", "notes"],  "command": "mcpctl"}')
-    ]
+    assert [(entry.name, entry.text) for entry in told.lost] == [("n", written)]
     file.count_put_back(1)
     assert file.shown()["put_back"] == 1
 
@@ -172,6 +168,36 @@ def test_the_fourth_time_within_an_hour_is_told(watched):
     assert "loses n again and again: One" in file.shown()["problem"]
 
 
+def test_a_large_file_is_read_by_a_process_of_its_own(watched):
+    file = watched(**WIPER)
+    file.owners = ((clients()["gemini"], file.owners[0][1]),)
+    large = {"filler": "x" * looking.LARGE, "mcpServers": {"a": OTHER, "n": OURS}}
+    see(file, json.dumps(large))
+    look, _ = look_at(file)
+    assert look == Look(look.digest, is_large=True)
+    assert file.named() == {"notes"}
+    small = watched(**WIPER)
+    see(small, {"a": OTHER, "n": OURS})
+    assert [one.digest for one in small._entries.values()] == [
+        one.digest for one in file._entries.values()
+    ]
+    del large["mcpServers"]["n"]
+    see(file, json.dumps(large))
+    assert file.named() == frozenset()
+    told = see(file, json.dumps(large)[:-2])
+    assert told.judgement.verdict == "unsure"
+
+
+def test_a_process_that_fails_is_a_file_that_cannot_be_read(watched, monkeypatch):
+    file = watched()
+    monkeypatch.setattr(looking, "LARGE", 0)
+    monkeypatch.setattr("sys.executable", "/nowhere/python")
+    see(file, {"a": OTHER})
+    look, _ = look_at(file)
+    assert not file.is_whole(look)
+    assert "failed" in look.problem
+
+
 def test_equal_bytes_are_not_read_again(watched, monkeypatch):
     file = watched()
     see(file, {"a": OTHER})
@@ -194,8 +220,6 @@ def test_the_text_of_a_file_is_not_kept(watched):
 
 
 def test_the_files_of_a_user_and_those_of_projects():
-    from mcpctl.clients import Machine, clients
-
     found = user_files(Machine("linux", "/home/ann", {}))
     assert [place.section for _, place in found["/home/ann/.claude.json"]] == [
         ("mcpServers",), ("projects", "*", "mcpServers"),

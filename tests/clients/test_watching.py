@@ -127,6 +127,18 @@ async def test_a_home_that_is_a_project_too_is_the_users(home, told):
     assert scopes == {"user"}
 
 
+async def test_what_cannot_be_read_from_the_beginning_is_reported(home, nursery):
+    (home / ".cursor" / "mcp.json").mkdir(parents=True)
+    write(home, ".config/zed/settings.json", "{")
+    told = Told()
+    nursery.start_soon(watching.watch_clients, told.seen, told.publish, lambda: told.projects)
+    await told.until(lambda: told.named == [frozenset()])
+    assert [file["state"] for file in told.seen.files()] == ["unreadable"] * 2
+    assert told.events == [("client.broken", None)] * 2
+    write(home, ".config/zed/settings.json", '{"context_servers": {"z": {"command": "c"}}}')
+    await told.until(lambda: told.seen.files()[0]["state"] == "read")
+
+
 async def test_one_file_that_surprises_us_does_not_end_the_watch(home, told, monkeypatch, caplog):
     def surprised(watched):
         if watched.path.endswith("config.toml"):

@@ -62,6 +62,20 @@ def daemon(places):
     fake.close()
 
 
+@pytest.fixture
+def became(monkeypatch):
+    """What we became by `execve`: its `argv` and `env`; every program is found, and the exit code is 0."""
+    called = {}
+
+    def execve(path, argv, env):
+        called.update(argv=argv, env=env)
+        raise SystemExit(0)
+
+    monkeypatch.setattr("shutil.which", lambda name: f"/bin/{name}")
+    monkeypatch.setattr(os, "execve", execve)
+    return called
+
+
 class FakeDaemon:
     """What it was told is in `secrets` and `requests`; what it answers is set by the test."""
 

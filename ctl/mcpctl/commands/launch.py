@@ -181,7 +181,7 @@ def _write(path: str, text: str, *, replace: bool) -> None:
 
 def inspect(name: str) -> None:
     """Become the inspector on the server, as a client would reach it."""
-    from mcpctl.attach_flags import run_inspector
+    from mcpctl.attach_flags import become_inspector
 
     with translated():
-        run_inspector(["attach", name], {})
+        become_inspector(["attach", name], {})

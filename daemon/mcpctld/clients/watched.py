@@ -1,12 +1,11 @@
 """One file of one or more clients: what it said last, and what a new look at it means."""
 
-import hashlib
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from mcpctl import shapes
-from mcpctl.clients import Client, Entry, Judgement, Known, Place, Sight, judge
+from mcpctl.clients import Client, Judgement, Known, Place, Sight, judge
 
 GONE = ""
 """The digest of a file that is not there, and not because it is being replaced."""
@@ -17,6 +16,23 @@ EXHAUSTED = (
 
 
 @dataclass(frozen=True, slots=True)
+class Named:
+    """What is kept of an entry.
+
+    `server`: the one of ours that it attaches to. `is_read`: by the client, which some files are not. `text`: an entry
+    of ours as it is written, where it may have to be put back; it holds no secret.
+    """
+
+    name: str
+    server: str | None
+    digest: str
+    client: str
+    file: str
+    is_read: bool = True
+    text: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Look:
     """One look: the digest of the bytes (None: no file, or it cannot be opened), the entries (None: unreadable).
 
@@ -24,10 +40,9 @@ class Look:
     """
 
     digest: str | None
-    entries: Mapping[str, Entry] | None = None
-    texts: Mapping[str, str] = field(default_factory=dict)
-    """Entries of ours as they are written, where they may have to be put back."""
+    entries: Mapping[str, Named] | None = None
     problem: str | None = None
+    is_large: bool = False
 
     @property
     def is_missing(self) -> bool:
@@ -41,17 +56,17 @@ class Look:
             self.digest,
             None
             if self.entries is None
-            else {key: entry_digest(entry) for key, entry in self.entries.items()},
+            else {key: entry.digest for key, entry in self.entries.items()},
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a look means. `before`: the entries until then; `lost`: those to put back, and how they were written."""
+    """What a look means. `before`: the entries until then; `lost`: those to put back."""
 
     judgement: Judgement
-    before: Mapping[str, Entry] = field(default_factory=dict)
-    lost: tuple[tuple[Entry, str], ...] = ()
+    before: Mapping[str, Named] = field(default_factory=dict)
+    lost: tuple[Named, ...] = ()
 
 
 class Watched:
@@ -61,8 +76,7 @@ class Watched:
         self.path = path
         self.owners = owners
         self.known = Known()
-        self._entries: Mapping[str, Entry] = {}
-        self._texts: Mapping[str, str] = {}
+        self._entries: Mapping[str, Named] = {}
         self._state: shapes.ClientFileState = "gone"
         self._problem: str | None = None
         self._changed_at: float | None = None
@@ -99,7 +113,7 @@ class Watched:
         return frozenset(
             entry.server
             for entry in self._entries.values()
-            if entry.server is not None and not entry.place.unread
+            if entry.server is not None and entry.is_read
         )
 
     def judge(self, look: Look, *, running: bool, now: float) -> Verdict:
@@ -113,8 +127,8 @@ class Watched:
             running=running,
             now=now,
         )
-        keys = [] if told.exhausted else [key for key in told.lost if key in self._texts]
-        lost = tuple((self._entries[key], self._texts[key]) for key in keys)
+        gone = [] if told.exhausted else [self._entries[key] for key in told.lost]
+        lost = tuple(entry for entry in gone if entry.text is not None)
         return Verdict(told, self._entries, lost)
 
     def accept(self, look: Look, verdict: Verdict) -> None:
@@ -122,7 +136,7 @@ class Watched:
         told = verdict.judgement
         self.known = told.known
         if look.entries is not None:
-            self._entries, self._texts = look.entries, look.texts
+            self._entries = look.entries
         self._state = "gone" if look.digest == GONE else "read"
         self._problem = look.problem
         self._has_been |= look.digest != GONE
@@ -168,13 +182,3 @@ class Watched:
                 {"name": entry.name, "server": entry.server} for entry in self._entries.values()
             ],
         }
-
-
-def entry_digest(entry: Entry) -> str:
-    """What two entries are compared by: it may be kept, where their secrets may not."""
-    launch = entry.launch
-    said = (
-        launch.words, sorted(launch.env.items()), launch.cwd, launch.url, sorted(launch.headers.items()),
-        launch.transport,
-    )  # fmt: skip
-    return hashlib.sha256(repr(said).encode("utf-8", "surrogatepass")).hexdigest()

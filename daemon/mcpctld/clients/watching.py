@@ -9,18 +9,20 @@ from typing import Any
 
 import trio
 
-from mcpctl.clients import Entry, Machine
+from mcpctl.clients import Machine
 from mcpctld.clients.looking import look_at
 from mcpctld.clients.places import Owners, project_files, user_files
 from mcpctld.clients.put_back import put_back
 from mcpctld.clients.seen import Seen
-from mcpctld.clients.watched import GONE, Look, Verdict, Watched
+from mcpctld.clients.watched import GONE, Look, Named, Verdict, Watched
 from mcpctld.drivers.watch_files import watch_files
 
 PATIENCE_S = (0.1, 0.3, 0.6, 1.0)
 """The waits for a file that is missing, empty or broken: its owner may be in the middle of writing it."""
 CONFIRM_S = 0.25
 """What an entry was taken out of is looked at again: half of a file may read like a whole one."""
+REST_S = 3.0
+"""A large file is not looked at again for so long: Claude Code writes its own all the time."""
 AT_ONCE = 2
 """Files that are read at the same time, each by a thread."""
 
@@ -100,14 +102,15 @@ class _ClientWatch:
         try:
             while self._news[path]:
                 self._news[path] = False
-                await self._settle(watched)
+                if await self._settle(watched) and self._is_complete:
+                    await trio.sleep(REST_S)
         except Exception:  # a guard: one surprising file must not end the watch of all
             _log.exception("client.look_failed", extra={"file": path})
         finally:
             del self._news[path]
 
-    async def _settle(self, watched: Watched) -> None:
-        """Wait for a file that is not whole; what it is then, counts."""
+    async def _settle(self, watched: Watched) -> bool:
+        """Wait for a file that is not whole; what it is then, counts. Whether it is a large one."""
         look, running = await self._look(watched)
         for wait_s in PATIENCE_S if watched.was_there or look.problem else ():
             if watched.is_whole(look):
@@ -121,6 +124,7 @@ class _ClientWatch:
             self._news[watched.path] = True
         else:
             await self._accept(watched, look, verdict)
+        return look.is_large
 
     async def _look(self, watched: Watched) -> tuple[Look, bool]:
         return await trio.to_thread.run_sync(look_at, watched, limiter=self._limiter)
@@ -134,15 +138,14 @@ class _ClientWatch:
     # ------------------------------------------------------------ what has happened
 
     async def _accept(self, watched: Watched, look: Look, verdict: Verdict) -> None:
-        match verdict.judgement.verdict:
-            case "unsure":
-                self._broken(watched, look.problem or "it cannot be read")
-            case "same":
-                if watched.recover():
-                    self._tell(watched, "client.file_changed")
-                self._show(watched)
-            case "changed" | "wiped":
-                await self._changed(watched, look, verdict)
+        if not watched.is_whole(look):
+            self._broken(watched, look.problem or "it cannot be read")
+        elif verdict.judgement.verdict != "same":
+            await self._changed(watched, look, verdict)
+        else:
+            if watched.recover():
+                self._tell(watched, "client.file_changed")
+            self._show(watched)
         await trio.lowlevel.checkpoint()
 
     async def _changed(self, watched: Watched, look: Look, verdict: Verdict) -> None:
@@ -159,8 +162,8 @@ class _ClientWatch:
     async def _put_back(self, watched: Watched, verdict: Verdict) -> bool:
         """Put back what was wiped; False when nothing was."""
         done = 0
-        for entry, text in verdict.lost:
-            if await put_back(entry, text):
+        for entry in verdict.lost:
+            if await put_back(entry):
                 done += 1
                 self._tell(watched, "client.put_back", entry)
         if verdict.lost:
@@ -184,7 +187,7 @@ class _ClientWatch:
             self._tell(watched, "client.server_changed", after[key])
 
     def _tell(
-        self, watched: Watched, type_: str, entry: Entry | None = None, **more: object
+        self, watched: Watched, type_: str, entry: Named | None = None, **more: object
     ) -> None:
         data: dict[str, Any] = {"file": watched.path, "clients": watched.client_names(), **more}
         if entry is not None:
