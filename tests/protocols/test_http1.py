@@ -15,6 +15,7 @@ from mcpctld.protocols.http1 import (
     Head,
     Headers,
     ResponseReader,
+    Switched,
     encode_head,
     end_head,
     keep_alive_timeout,
@@ -487,3 +488,61 @@ def test_the_cuts_make_no_difference(parts, cuts, method):
     assert read(*pieces, method=method, eof=True) == whole
     assert read(*bytewise(stream), method=method, eof=True) == whole
     assert whole[-1] in ("close", "cut", "cut before", "broken", "broken before")
+
+
+# ---------------------------------------------------------------- switching protocols
+
+SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+
+
+def switched(wire, size, *, upgrade=True, bound=65536):
+    """The events of `wire` that comes in pieces of `size`; the other protocol's bytes joined."""
+    reader = ResponseReader(bound)
+    reader.expect("GET", upgrade=upgrade)
+    for start in range(0, len(wire), size):
+        reader.receive_data(wire[start : start + size])
+    found = []
+    while (event := reader.next_event()) is not None:
+        if isinstance(event, Switched) and found and isinstance(found[-1], bytes):
+            found[-1] += event.data
+        else:
+            found.append(event.data if isinstance(event, Switched) else event)
+    return found
+
+
+@pytest.mark.parametrize("size", [1, 3, 64, 10_000])
+@pytest.mark.parametrize("rest", [b"", b"\x81\x05hello", b"\r\n\r\nHTTP/1.1 200 OK\r\n\r\n" * 9])
+def test_a_switch_that_was_asked_for_leads_to_another_protocol(size, rest):
+    head, data = switched(SWITCH + rest, size)
+    assert (head.status, head.headers.get("upgrade"), data) == (101, "websocket", rest)
+
+
+def test_what_follows_a_switch_is_not_counted_against_the_bound_of_heads():
+    rest = b"x" * 500
+    head, data = switched(SWITCH + rest, 10_000, bound=len(SWITCH) + 10)
+    assert (head.status, data) == (101, rest)
+
+
+@pytest.mark.parametrize(
+    ("wire", "upgrade"),
+    [(SWITCH, False), (SWITCH.replace(b"Upgrade: websocket", b"X: y"), True)],
+)
+def test_a_switch_that_nobody_asked_for_or_that_names_nothing_breaks(wire, upgrade):
+    assert isinstance(switched(wire, 10_000, upgrade=upgrade)[-1], Broken)
+
+
+def test_an_offer_to_switch_may_be_passed_over():
+    head, data, end = switched(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", 10_000)
+    assert (head.status, data, end) == (200, Data(b"hi"), End(keep_alive=True))
+
+
+def test_what_a_switch_brought_is_not_shown():
+    assert "secret" not in repr(Switched(b"secret"))
+
+
+# ---------------------------------------------------------------- headers, line by line
+
+
+def test_field_lines_are_told_one_by_one_in_lower_case():
+    headers = Headers([(b"Set-Cookie", b"a=1"), (b"X", b" y "), (b"set-cookie", b"b=2")])
+    assert list(headers.items()) == [("set-cookie", "a=1"), ("set-cookie", "b=2"), ("x", "y")]

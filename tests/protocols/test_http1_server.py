@@ -340,3 +340,20 @@ def test_our_own_client_reads_what_was_written(pieces, chunked):
 
 def test_statuses_without_content():
     assert [status for status in range(200, 600) if not has_content(status)] == [204, 304]
+
+
+# ---------------------------------------------------------------- another protocol
+
+
+@pytest.mark.parametrize("rest", [b"", b"\x81\x05hello", b"GET / HTTP/1.1\r\n\r\n"])
+def test_what_follows_a_request_can_be_taken_as_another_protocol(rest):
+    reader = RequestReader(BOUNDS)
+    reader.receive_data(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert isinstance(reader.next_event(), Head)
+    with pytest.raises(RuntimeError):
+        reader.take_rest()
+    assert isinstance(reader.next_event(), End)
+    reader.receive_data(rest)
+    assert reader.take_rest() == rest
+    reader.receive_data(b"GET / HTTP/1.1\r\n\r\n")
+    assert reader.next_event() is None

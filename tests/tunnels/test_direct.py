@@ -92,3 +92,25 @@ async def test_a_name_server_that_is_out_of_reach_may_get_better():
 async def test_what_cannot_be_a_name_is_told(host):
     with pytest.raises(NotFound, match="no such host"):
         await direct.open_stream(host, 80)
+
+
+@pytest.mark.parametrize("host", ["time.localhost", "a.flycast.localhost", "TIME.LocalHost."])
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+async def test_names_below_localhost_are_this_machine_and_nobody_is_asked(host, address):
+    trio.socket.set_custom_hostname_resolver(Resolver(socket.EAI_AGAIN))
+    listener, port = await listen(address)
+    async with listener, await direct.open_stream(host, port) as stream:
+        assert stream.socket.getpeername()[0] == address
+
+
+async def test_nobody_there_on_this_machine_is_told():
+    listener, port = await listen("127.0.0.1")
+    await listener.aclose()
+    with pytest.raises(Unreachable, match=rf"cannot connect to time.localhost:{port}: .*refused"):
+        await direct.open_stream("time.localhost", port)
+
+
+async def test_names_that_only_look_like_it_are_asked_for():
+    trio.socket.set_custom_hostname_resolver(Resolver())
+    with pytest.raises(NotFound):
+        await direct.open_stream("notlocalhost", 80)

@@ -1,16 +1,16 @@
 """HTTP/1.1, client side: requests to bytes, bytes to responses (RFC 9112).
 
 The grammar is llhttp's, through httptools, in its strict mode. Supported: bodies by length, chunked
-or until the connection closes; interim responses (skipped); trailers (dropped). Not supported, and
-an error when they come: upgrades, transfer codings other than chunked, bare LF as line end. Content
-codings are in `content`.
+or until the connection closes; interim responses (skipped); trailers (dropped); a switch of protocols
+that was asked for. Not supported, and an error when they come: other upgrades, transfer codings
+other than chunked, bare LF as line end. Content codings are in `content`.
 """
 
 import enum
 import functools
 import re
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import httptools
 import msgspec
@@ -76,6 +76,12 @@ class Headers:
         """Every value by itself, for the one field that cannot be joined: `Set-Cookie`."""
         return [_text(value) for value in self._values.get(_key(name), ())]
 
+    def items(self) -> Iterator[tuple[str, str]]:
+        """Every field line by itself, names in lower case; lines of one name stand together, in their order."""
+        for name, values in self._values.items():
+            for value in values:
+                yield _text(name), _text(value)
+
     def __repr__(self) -> str:  # values may be cookies or session ids
         return f"<Headers {_text(b' '.join(self._values))}>"
 
@@ -124,7 +130,16 @@ class Broken(msgspec.Struct, frozen=True, gc=False):
     ended: bool
 
 
-Event = Head | Data | End | Broken
+class Switched(msgspec.Struct, frozen=True, gc=False):
+    """The server has switched protocols (RFC 9110 §7.8). `data`: what came of the new one already."""
+
+    data: bytes
+
+    def __repr__(self) -> str:
+        return f"<Switched and {len(self.data)} bytes>"
+
+
+Event = Head | Data | End | Broken | Switched
 
 _TIMEOUT = re.compile(r"(?:^|[,\s])timeout\s*=\s*\"?(\d{1,9})", re.IGNORECASE)
 
@@ -140,13 +155,16 @@ class _State(enum.Enum):
     IDLE = enum.auto()  # no request is out
     HEAD = enum.auto()  # a request is out, the head of its answer is not complete
     BODY = enum.auto()  # the head is complete, the body is not
+    SWITCHING = enum.auto()  # the status says that what follows is another protocol
+    SWITCHED = enum.auto()  # all that comes is of that
     CLOSED = enum.auto()  # whatever comes is of no interest
 
 
 class ResponseReader:
     """Reads the responses of one connection, one request at a time.
 
-    `expect` before each request; then each response gives `Head`, any number of `Data`, `End`.
+    `expect` before each request; then each response gives `Head`, any number of `Data`, `End`. Where an
+    upgrade was asked for, it may be `Head` (101) and `Switched` instead, and the rest is not HTTP.
     `Broken` can come at any time and ends it all. Bytes that no request asked for break the
     connection: the next request would take them for its answer (response splitting).
     """
@@ -162,11 +180,12 @@ class ResponseReader:
         self._fields: list[tuple[bytes, bytes]] = []
         self._chunked = False
         self._until_close = False
+        self._may_switch = False
         self._events: deque[Event] = deque()
         self._parser = httptools.HttpResponseParser(self)
 
-    def expect(self, method: str) -> None:
-        """A request with this method is about to be sent.
+    def expect(self, method: str, *, upgrade: bool = False) -> None:
+        """A request with this method is about to be sent; `upgrade`: it asks for another protocol.
 
         Raises `RuntimeError` while another is out. On a connection that has broken or ended the
         next event is `Broken`.
@@ -178,6 +197,7 @@ class ResponseReader:
             raise RuntimeError("cannot send a request: another one is out on this connection")
         self._state = _State.HEAD
         self._method = method
+        self._may_switch = upgrade
         self._started = False
         self._head_room = self._max_head_bytes
         self._quiet = 0
@@ -218,15 +238,27 @@ class ResponseReader:
         return self._events.popleft() if self._events else None
 
     def _feed(self, data: bytes | memoryview) -> None:
+        if self._state is _State.SWITCHED:
+            self._events.append(Switched(bytes(data)))
+            return
         if self._state is _State.CLOSED:
             return
         self._quiet += len(data)
         try:
             self._parser.feed_data(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as exc:
+        except httptools.HttpParserUpgrade as exc:
+            self._switch(data[exc.args[0] :])
+        except httptools.HttpParserError as exc:
             self._break(f"not an HTTP/1.1 response: {exc}")
         if self._quiet > self._max_head_bytes and self._state is not _State.HEAD:
             self._break("too many bytes that are not of a body")
+
+    def _switch(self, rest: bytes | memoryview) -> None:
+        """llhttp has found the fields that a switch must have. One that was not asked for is broken already."""
+        if self._state is _State.SWITCHING:
+            self._state = _State.SWITCHED
+            self._quiet = 0
+            self._events.append(Switched(bytes(rest)))
 
     def _break(self, reason: str, *, ended: bool = False) -> None:
         if self._state is _State.CLOSED:
@@ -268,10 +300,16 @@ class ResponseReader:
         status = self._parser.get_status_code()
         if self._state is not _State.HEAD:
             return
-        if status == _SWITCHING_PROTOCOLS:
+        if status == _SWITCHING_PROTOCOLS and self._may_switch:
+            self._events.append(self._head(status))
+            self._state = _State.SWITCHING
+        elif status == _SWITCHING_PROTOCOLS:
             self._break("the server switches protocols, which was not asked for")
         elif status >= _FINAL:
-            self._begin_body(Head(status, self._reason.decode("latin-1"), Headers(self._fields)))
+            self._begin_body(self._head(status))
+
+    def _head(self, status: int) -> Head:
+        return Head(status, self._reason.decode("latin-1"), Headers(self._fields))
 
     def _begin_body(self, head: Head) -> None:
         self._events.append(head)

@@ -111,6 +111,17 @@ class RequestReader:
             raise RuntimeError("cannot read another request: this one is not complete")
         self._state = _State.HEAD
 
+    def take_rest(self) -> bytes:
+        """All that came after the request: the connection speaks another protocol from here on (RFC 9110 §7.8).
+
+        Raises `RuntimeError` if the request is not complete.
+        """
+        if self._state is not _State.WAITING:
+            raise RuntimeError("cannot switch protocols: the request is not complete")
+        rest, self._buffer = self._buffer, b""
+        self._state = _State.CLOSED
+        return rest
+
     def next_event(self) -> Event | None:
         """The next event, None if there is none yet."""
         match self._state:

@@ -8,14 +8,18 @@ import trio
 from mcpctld.drivers.keepalive import STEADY, set_pace
 from mcpctld.errors import NotFound, Unreachable
 
+_LOOPBACK = ("127.0.0.1", "::1")
+
 
 async def open_stream(host: str, port: int) -> trio.SocketStream:
     """A TCP connection; all addresses of the name are tried, a little apart (RFC 8305).
 
+    Names below `localhost` are this machine, and nobody is asked for them (RFC 6761 §6.3).
+
     Raises `NotFound` for a name that does not exist, `Unreachable` for all else.
     """
     try:
-        stream = await trio.open_tcp_stream(host, port)
+        stream = await _connect(host, port)
     except socket.gaierror as exc:
         if exc.errno == socket.EAI_AGAIN:
             raise Unreachable(f"cannot look up {host}: {exc.strerror}; is the network up?") from exc
@@ -27,6 +31,16 @@ async def open_stream(host: str, port: int) -> trio.SocketStream:
         raise Unreachable(f"cannot connect to {host}:{port}: {reason}; is it running?") from exc
     set_pace(stream, STEADY)
     return stream
+
+
+async def _connect(host: str, port: int) -> trio.SocketStream:
+    if not host.lower().removesuffix(".").endswith(".localhost"):
+        return await trio.open_tcp_stream(host, port)
+    first, second = _LOOPBACK
+    try:
+        return await trio.open_tcp_stream(first, port)
+    except OSError:
+        return await trio.open_tcp_stream(second, port)
 
 
 def _reason(exc: OSError) -> str:

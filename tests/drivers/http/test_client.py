@@ -63,3 +63,18 @@ async def test_each_origin_has_a_pool_of_its_own(nursery):
     with trio.fail_after(5):
         while any(client.pool(server.origin).statistics().open for server in servers):
             await trio.testing.wait_all_tasks_blocked()
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("localhost", True),
+        ("time.localhost", True),
+        ("127.0.0.9", True),
+        ("::1", True),
+        ("notlocalhost", False),
+        ("localhost.example", False),
+    ],
+)
+def test_what_is_on_this_machine_is_known_by_its_name(host, expected):
+    assert Origin("http", host, 80).is_loopback is expected

@@ -32,7 +32,8 @@ class Origin(NamedTuple):
     @property
     def is_loopback(self) -> bool:
         """Whether it is on this machine, by its name."""
-        return self.host in ("localhost", "::1") or self.host.startswith("127.")
+        named = self.host == "localhost" or self.host.endswith(".localhost")  # RFC 6761 §6.3
+        return named or self.host == "::1" or self.host.startswith("127.")
 
 
 class Request(msgspec.Struct, frozen=True, gc=False):
