@@ -159,6 +159,9 @@ class Supervisor:
             for machine in tuple(app.machines.values()):
                 while self.seat(machine).process is not None:
                     await self.seat(machine).changed.wait()
+        for machine in app.machines.values():
+            if self.seat(machine).process is None:
+                self._seats.pop(machine.id, None)
         await trio.lowlevel.checkpoint()
         book = self._books.pop(app.name, None)
         if book is not None:
