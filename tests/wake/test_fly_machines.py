@@ -54,6 +54,16 @@ def event(kind: str, status: str, at: int) -> dict[str, Any]:
         ("started", [event("start", "started", 30), event("exit", "stopped", 20)], 30, 30),
         ("stopped", [event("exit", "stopped", 40), event("start", "started", 30)], 40, 30),
         ("suspended", [event("suspend", "suspended", 50), event("start", "started", 3)], 50, 3),
+        (
+            "suspended",
+            [
+                event("suspend", "suspended", 9),
+                event("start", "started", 8),
+                event("exit", "stopped", 3),
+            ],
+            9,
+            8,
+        ),
         ("started", [event("launch", "created", 1)], None, None),
         ("started", [event("start", "starting", 1), event("start", "started", 2)], 2, 2),
         ("created", [], None, None),

@@ -141,7 +141,9 @@ def _changed_at(found: machine_shapes.Machine) -> float | None:
     """When it came into the state that it is in."""
     if state_of(found.state) is State.AWAKE:
         return _newest(found, "start", "started")
-    return _newest(found, "exit", "stopped") or _newest(found, "suspend", found.state)
+    if found.state == "suspended":
+        return _newest(found, "suspend", "suspended")
+    return _newest(found, "exit", "stopped")
 
 
 def _newest(found: machine_shapes.Machine, kind: str, status: str) -> float | None:
