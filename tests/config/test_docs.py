@@ -39,6 +39,18 @@ def test_every_variable_is_documented(variable):
     assert variable in ROWS
 
 
+def test_the_examples_of_tunnels_can_be_used(tmp_path):
+    text = (Path(__file__).parents[2] / "docs" / "tunnels.md").read_text()
+    examples = re.findall(r"```toml\n(.*?)```", text, flags=re.DOTALL)
+    for example in examples:
+        (tmp_path / "config.toml").write_text(example)
+        loaded = load_folder(str(tmp_path))
+        assert loaded.errors == []
+        assert loaded.settings is not None
+        assert len(loaded.settings.tunnels) == 1
+    assert len(examples) == 3
+
+
 def test_the_examples_can_be_used(tmp_path):
     (tmp_path / "servers").mkdir(mode=0o700)
     examples = re.findall(r"```toml\n(.*?)```", TEXT, flags=re.DOTALL)

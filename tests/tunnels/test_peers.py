@@ -8,7 +8,7 @@ from ipaddress import ip_network
 import pytest
 import trio
 
-from mcpctld.errors import McpctlError, NotFound, PeerError, UserError
+from mcpctld.errors import Denied, McpctlError, NotFound, PeerError, UserError
 from mcpctld.model import Settings, TunnelSpec
 from mcpctld.protocols.wireguard.keys import PrivateKey, encode_key
 from mcpctld.protocols.wireguard.peer import PeerSpec
@@ -162,6 +162,17 @@ async def test_killed_while_one_is_made(api, tmp_path):
     await fly.load("fly", SPEC, str(tmp_path))
     assert len(api.peers) == 1
     assert lost.name not in api.peers
+
+
+async def test_without_a_token_the_peer_that_there_is_does(api, tmp_path, monkeypatch):
+    first = await fly.load("fly", SPEC, str(tmp_path))
+    monkeypatch.delenv("FLY_API_TOKEN")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    asked = len(api.asked)
+    second = await fly.load("fly", SPEC, str(tmp_path))
+    assert (second.private_key.public, len(api.asked)) == (first.private_key.public, asked)
+    with pytest.raises(Denied):
+        await fly.load("fly", TunnelSpec(kind="fly", org="personal"), str(tmp_path))
 
 
 async def test_it_is_taken_away(api, tmp_path):

@@ -4,7 +4,7 @@ import os
 
 import trio
 
-from mcpctld.errors import NotFound
+from mcpctld.errors import Denied, NotFound
 from mcpctld.fly.client import Fly
 from mcpctld.fly.endpoints import find_endpoints
 from mcpctld.model import TunnelSpec
@@ -33,9 +33,16 @@ class Kept:
 
 
 async def load(name: str, spec: TunnelSpec, state_dir: str) -> TunnelSettings:
-    """The settings of a tunnel of kind `fly`. Raises `McpctlError`."""
+    """The settings of a tunnel of kind `fly`. Raises `McpctlError`; without a token only if there is no peer yet."""
     kept = Kept(PeerFile(state_dir, name))
-    async with await _connect(state_dir) as fly:
+    try:
+        client = await _connect(state_dir)
+    except Denied:
+        peer = await kept.read()
+        if peer is None or not peer.is_made or not peer.fits(spec):
+            raise
+        return peer.settings()
+    async with client as fly:
         peer = await obtain(fly.graphql, kept, spec, os.urandom)
     return peer.settings()
 

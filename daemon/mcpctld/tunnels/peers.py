@@ -72,6 +72,11 @@ class Peer(msgspec.Struct, frozen=True, kw_only=True):
     def __repr__(self) -> str:
         return f"<Peer {self.name} of {self.org}>"
 
+    @property
+    def is_made(self) -> bool:
+        """Whether Fly has answered."""
+        return bool(self.address)
+
     def fits(self, spec: TunnelSpec) -> bool:
         """Whether it is the one that is configured."""
         return (self.org, self.network, self.region) == (spec.org, spec.network, spec.region)
@@ -142,7 +147,7 @@ async def obtain(
 ) -> Peer:
     """The peer of a tunnel: the one that is kept, if Fly still knows it, or another. Raises `McpctlError`."""
     kept = await keeper.read()
-    if kept is not None and kept.address and kept.fits(spec) and await _is_valid(graphql, kept):
+    if kept is not None and kept.is_made and kept.fits(spec) and await _is_valid(graphql, kept):
         return kept
     if kept is not None:
         await forget(graphql, keeper, kept)

@@ -211,10 +211,14 @@ class Stream:
         self.seq = 0
         self.sent: list[bytes] = []
 
-    def give(self, flags: int, data: bytes = b"") -> None:
-        packet = self._peer.encode(self.seq, 1, flags, 60000, data)
+    def say(self, flags: int, data: bytes = b"", ack: int = 1) -> None:
+        """A segment has come, and is not looked at yet."""
+        packet = self._peer.encode(self.seq, ack, flags, 60000, data)
         self.connection.receive_segment(parse_segment(parse(packet)), self.world.now)
         self.seq += len(data) + bool(flags & (SYN | FIN))
+
+    def give(self, flags: int, data: bytes = b"") -> None:
+        self.say(flags, data)
         self.world.lookup.handle_events(self.world.now)
         for sent in self.connection.packets_to_send(self.world.now):
             self.sent.append(parse_segment(parse(sent)).payload)
@@ -246,6 +250,17 @@ def test_an_answer_may_come_byte_by_byte():
     for byte in framed(answer_to(stream.open(), 0, 0, 2)):
         assert stream.world.lookup.answer is None
         stream.give(ACK, bytes([byte]))
+    assert stream.world.lookup.answer == Answer(0, (ADDRESS,) * 2, 5)
+
+
+def test_the_answer_and_the_end_may_come_at_once():
+    stream = Stream()
+    query = stream.open()
+    acked = 1 + len(framed(query)) + 1  # our end, too
+    stream.say(ACK, framed(answer_to(query, 0, 0, 2)), ack=acked)
+    stream.say(ACK | FIN, ack=acked)
+    assert stream.connection.outcome is not None
+    stream.world.lookup.handle_events(stream.world.now)
     assert stream.world.lookup.answer == Answer(0, (ADDRESS,) * 2, 5)
 
 

@@ -156,21 +156,22 @@ class Lookup:
 
     def _handle_connection(self, connection: Connection, now: float) -> None:
         """A message over TCP is preceded by its length (RFC 7766 §8)."""
-        if connection.outcome is not None:
-            self._complaint = f"the server cannot be reached: {connection.outcome.value}"
-            self.begin(now)
-            return
-        if not self._has_asked:
+        if not self._has_asked and connection.outcome is None:
             self._has_asked = True
             query = self._query()
             connection.send_data(len(query).to_bytes(2, "big") + query)
             connection.send_eof()
         while data := connection.receive_data(65536):
             self._received += data
-        size = int.from_bytes(self._received[:2], "big")
-        if len(self._received) < 2 or len(self._received) < 2 + size:
-            return
-        answer = self._decode(self._received[2 : 2 + size])
+        end = 2 + int.from_bytes(self._received[:2], "big")
+        if end <= len(self._received):
+            self._take_message(self._received[2:end], now)
+        elif connection.outcome is not None:  # only now: the answer and the end may come together
+            self._complaint = f"the server cannot be reached: {connection.outcome.value}"
+            self.begin(now)
+
+    def _take_message(self, data: bytes, now: float) -> None:
+        answer = self._decode(data)
         if answer is None:
             self.begin(now)
         else:
