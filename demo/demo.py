@@ -1,67 +1,41 @@
 """What mcpctl does, shown once with real parts: run it with `make demo`.
 
-In a throw-away home it adds two MCP servers, a local process and one over HTTP, lets the official
-SDK's client attach to both at once through `mcpctl attach`, calls tools, and tidies up.
+In a throw-away home it launches an MCP server on a local Fly, lets its machine fall asleep and wakes it by a call. Then
+it adds two servers, a local process and one over HTTP, lets the official SDK's client attach to both at once through
+`mcpctl attach`, calls tools, and tidies up.
 """
 
-import contextlib
-import os
 import shutil
 import signal
 import socket
 import subprocess
 import sys
-import sysconfig
-import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import launching
 import trio
-from mcp import Client, StdioServerParameters
-from mcp.client.stdio import stdio_client
-from mcp.types import Implementation
+from mcp import Client
+from stage import (
+    PROGRAMS,
+    DemoError,
+    client_of,
+    daemon_ended,
+    indented,
+    mcpctl,
+    say,
+    text_of,
+    throw_away_home,
+)
 
 HERE = Path(__file__).parent
-PROGRAMS = Path(sysconfig.get_path("scripts"))
-LIMIT_S = 60
+LIMIT_S = 120
 """The whole demo takes a few seconds; a machine that needs this long has a problem to show."""
 
 
-class DemoError(Exception):
-    """Something did not work; the text is for the reader."""
-
-
-def say(text: str, since: float | None = None) -> None:
-    """One line of the account, with the time it took."""
-    took = "" if since is None else f"{(time.perf_counter() - since) * 1000:8.1f} ms"
-    print(f"  {text:<68}{took}", flush=True)
-
-
-def indented(text: str) -> str:
-    """The output of a command, set off from the account."""
-    return "\n".join(f"    | {line}" for line in text.splitlines())
-
-
-# ---------------------------------------------------------------- the stage
-
-
-@contextlib.contextmanager
-def throw_away_home() -> Iterator[dict[str, str]]:
-    """An environment in which nothing of the user's own configuration is seen or touched."""
-    # The path of a unix socket has room for about 100 bytes.
-    base = "/tmp" if os.access("/tmp", os.W_OK) else None
-    with tempfile.TemporaryDirectory(prefix="mcpctl-demo-", dir=base) as home:
-        folders = {"CONFIG": "config", "STATE": "state", "RUNTIME": "run"}
-        yield {
-            **os.environ,
-            "PATH": f"{PROGRAMS}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
-            "HOME": home,
-            "MCPCTL_SECRETS": "file",
-        } | {f"MCPCTL_{name}_DIR": f"{home}/{folder}" for name, folder in folders.items()}
-
-
-@contextlib.contextmanager
+@contextmanager
 def notes_server(env: dict[str, str]) -> Iterator[str]:
     """The HTTP server, in a process of its own; its URL."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
@@ -90,53 +64,16 @@ def wait_for_port(port: int, process: "subprocess.Popen[bytes]", log: Path) -> N
     raise DemoError(f"the notes server did not start:\n{indented(log.read_text())}")
 
 
-def mcpctl(env: dict[str, str], *words: str) -> str:
-    """Run a command of ours and return what it printed; `DemoError` if it fails."""
-    done = subprocess.run(
-        [PROGRAMS / "mcpctl", *words], env=env, text=True, capture_output=True, timeout=30,
-        stdin=subprocess.DEVNULL, check=False,
-    )  # fmt: skip
-    if done.returncode:
-        said = indented(done.stderr + done.stdout)
-        raise DemoError(f"`mcpctl {' '.join(words)}` ended with {done.returncode}:\n{said}")
-    return done.stdout
-
-
-@contextlib.contextmanager
-def daemon_ended(env: dict[str, str]) -> Iterator[None]:
-    """Stop the daemon that the first command starts, whatever happens in between."""
-    try:
-        yield
-    finally:
-        with contextlib.suppress(DemoError, subprocess.TimeoutExpired):
-            mcpctl(env, "daemon", "stop")
-
-
-# ---------------------------------------------------------------- the play
-
-
 def attached(env: dict[str, str], name: str) -> Client:
-    """The official SDK's client; the server it starts is `mcpctl attach NAME`."""
-    command = StdioServerParameters(
-        command=str(PROGRAMS / "mcpctl"), args=["attach", name], env=env
-    )
-    return Client(stdio_client(command), client_info=Implementation(name="demo", version="1"))
-
-
-async def text_of(client: Client, tool: str, **arguments: object) -> str:
-    """The text that a tool answers; `DemoError` if the tool failed."""
-    result = await client.call_tool(tool, arguments)
-    text = " ".join(part.text for part in result.content if part.type == "text")
-    if result.is_error:
-        raise DemoError(f"the tool {tool} failed: {text}")
-    return text
+    """A client whose server is `mcpctl attach NAME`."""
+    return client_of(env, str(PROGRAMS / "mcpctl"), "attach", name)
 
 
 async def use_both(env: dict[str, str]) -> None:
     """Attach to both servers at once and call their tools."""
     began = time.perf_counter()
-    async with attached(env, "time") as clock:
-        say("a client attached to time: a process was started for it", began)
+    async with attached(env, "clock") as clock:
+        say("a client attached to clock: a process was started for it", began)
         began = time.perf_counter()
         async with attached(env, "notes") as notes:
             say("another client attached to notes, which runs already", began)
@@ -149,13 +86,13 @@ async def use_both(env: dict[str, str]) -> None:
 
 async def call_tools(clock: Client, notes: Client) -> None:
     """A few calls, one after the other."""
-    for client, name in ((clock, "time"), (notes, "notes")):
+    for client, name in ((clock, "clock"), (notes, "notes")):
         began = time.perf_counter()
         tools = [tool.name for tool in (await client.list_tools()).tools]
         say(f"{name} has the tools {', '.join(tools)}", began)
     began = time.perf_counter()
     await text_of(clock, "get_current_time", timezone="Europe/Paris")
-    say("time told the time in Paris", began)
+    say("clock told the time in Paris", began)
     began = time.perf_counter()
     await text_of(notes, "add_note", text="one daemon holds every connection")
     await text_of(notes, "add_note", text="attach hands it the pipes and waits")
@@ -179,12 +116,12 @@ async def many_calls(notes: Client) -> None:
     say("100 calls at once on one session, all answered", began)
 
 
-async def use_both_or_stop(env: dict[str, str]) -> None:
-    """The part with clients, bounded, and ended by SIGTERM as by Ctrl-C."""
+async def bounded(use: Callable[..., Awaitable[None]], *args: object) -> None:
+    """A part with clients, bounded, and ended by SIGTERM as by Ctrl-C."""
     with trio.fail_after(LIMIT_S), trio.open_signal_receiver(signal.SIGTERM) as signals:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(stop_on_signal, signals)
-            await use_both(env)
+            await use(*args)
             nursery.cancel_scope.cancel()
 
 
@@ -196,16 +133,27 @@ async def stop_on_signal(signals: AsyncIterator[int]) -> None:
 
 def play() -> None:
     """The whole demo."""
+    with throw_away_home() as env, daemon_ended(env):
+        with launching.local_fly(env):
+            file = Path(env["HOME"], "client.json")
+            launching.launch(env, file)
+            trio.run(bounded, launching.use, env, file)
+            launching.destroy(env)
+        play_both(env)
+
+
+def play_both(env: dict[str, str]) -> None:
+    """The second half: two servers, used at once."""
     began = time.perf_counter()
-    with throw_away_home() as env, notes_server(env) as url, daemon_ended(env):
+    with notes_server(env) as url:
         say("an HTTP server, built with the official Python SDK, runs", began)
         began = time.perf_counter()
-        mcpctl(env, "add", "--server", "time", "--", "mcp-server-time")
-        say("mcpctl add --server time -- mcp-server-time   (starts the daemon)", began)
+        mcpctl(env, "add", "--server", "clock", "--", "mcp-server-time")
+        say("mcpctl add --server clock -- mcp-server-time", began)
         began = time.perf_counter()
         mcpctl(env, "add", "--server", "notes", "--url", url)
         say(f"mcpctl add --server notes --url {url}", began)
-        trio.run(use_both_or_stop, env)
+        trio.run(bounded, use_both, env)
         began = time.perf_counter()
         mcpctl(env, "daemon", "stop")
         say("the clients are gone, the daemon has stopped", began)

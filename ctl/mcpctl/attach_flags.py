@@ -8,6 +8,10 @@ from collections.abc import Iterator
 
 from mcpctl.attach import AttachError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
 ATTACH_USAGE = """\
 usage: mcpctl attach NAME
        mcpctl attach --url URL [--transport T] [--era E] [--header 'NAME: VALUE']...
@@ -136,23 +140,21 @@ def _authorization(given: dict[str, str]) -> str:
     return f"Bearer {token}" if token else ""
 
 
-def _inspect(options: list[tuple[str, str]], argv: list[str]) -> None:
-    """Become the MCP Inspector, with ourselves as the server that it starts.
-
-    Secrets go to it in variables: they were given on our command line, and must not stand on another's.
-    """
+def _inspect(options: list[tuple[str, str]], argv: list[str]) -> "NoReturn":
+    """Become the MCP Inspector on what these options name."""
     given = dict(options)
     variables = {
         "MCPCTL_BEARER_TOKEN": given.get("bearer-token"),
         "MCPCTL_PASSWORD": given.get("password"),
     }
-    run_inspector(
-        [argv[0], *_open_flags(options)], {key: value for key, value in variables.items() if value}
-    )
+    become_inspector([argv[0], *_open_flags(options)], variables)
 
 
-def run_inspector(words: list[str], variables: "dict[str, str]") -> None:
-    """Become the MCP Inspector, which runs `mcpctl` with these words and variables. Raises `AttachError`."""
+def become_inspector(words: list[str], variables: dict[str, str | None]) -> "NoReturn":
+    """Become the MCP Inspector, with `mcpctl WORDS` as the server that it starts.
+
+    Secrets go to it in variables: they were given on our command line, and must not stand on another's.
+    """
     import shutil
     import sys
 
@@ -161,7 +163,7 @@ def run_inspector(words: list[str], variables: "dict[str, str]") -> None:
         raise AttachError(
             "bad-request", "the MCP Inspector needs npx, which was not found; install Node.js"
         )
-    environment = {**os.environ, **variables}
+    environment = {**os.environ, **{key: value for key, value in variables.items() if value}}
     ourselves = [sys.executable, "-m", "mcpctl", *words]
     os.execve(npx, [npx, "-y", "@modelcontextprotocol/inspector", *ourselves], environment)  # noqa: S606
 

@@ -19,6 +19,9 @@ from mcpctl.errors import ApiError, NotRunning
 TIMEOUT_S = 30.0
 """For one call; the daemon answers from memory, except for a keyring that asks the user."""
 
+WAKE_TIMEOUT_S = 150.0
+"""The daemon waits two minutes for a machine."""
+
 EVENTS_TIMEOUT_S = 45.0
 """Between two lines of the event stream: the daemon writes a comment every 15 s."""
 
@@ -63,6 +66,15 @@ class Client:
         """GET /v1/servers/{name} (stable)."""
         return cast(shapes.ServerInfo, self._call("GET", f"/v1/servers/{_part(name)}"))
 
+    def wake(self, name: str) -> shapes.Woken:
+        """POST /v1/servers/{name}/wake: the answer comes when the machine is awake (stable)."""
+        path = f"/v1/servers/{_part(name)}/wake"
+        return cast(shapes.Woken, self._call("POST", path, timeout_s=WAKE_TIMEOUT_S))
+
+    def cost(self) -> shapes.Cost:
+        """GET /v1/cost (stable)."""
+        return cast(shapes.Cost, self._call("GET", "/v1/cost"))
+
     def reload(self) -> shapes.Reloaded:
         """POST /v1/reload (stable)."""
         return cast(shapes.Reloaded, self._call("POST", "/v1/reload"))
@@ -74,6 +86,22 @@ class Client:
     def end_session(self, session: str) -> None:
         """DELETE /v1/sessions/{id} (stable)."""
         self._call("DELETE", f"/v1/sessions/{_part(session)}")
+
+    def tunnels(self) -> shapes.TunnelList:
+        """GET /v1/tunnels (stable)."""
+        return cast(shapes.TunnelList, self._call("GET", "/v1/tunnels"))
+
+    def probe_tunnel(self, name: str) -> shapes.TunnelProbe:
+        """POST /v1/tunnels/{name}/probe (stable)."""
+        return cast(shapes.TunnelProbe, self._call("POST", f"/v1/tunnels/{_part(name)}/probe"))
+
+    def clients(self) -> shapes.ClientFiles:
+        """GET /v1/clients (stable)."""
+        return cast(shapes.ClientFiles, self._call("GET", "/v1/clients"))
+
+    def forget_tunnel(self, name: str) -> None:
+        """DELETE /v1/tunnels/{name}/peer (stable)."""
+        self._call("DELETE", f"/v1/tunnels/{_part(name)}/peer")
 
     def set_secret(self, server: str, key: str, value: str) -> None:
         """PUT /v1/secrets/{server}/{key} (stable)."""
@@ -112,8 +140,10 @@ class Client:
                 if line.startswith(b"data:"):
                     yield cast(shapes.Event, _decode(line[5:]))
 
-    def _call(self, method: str, path: str, body: object = None) -> object:
-        with self._opened(method, path, body) as answer:
+    def _call(
+        self, method: str, path: str, body: object = None, timeout_s: float | None = None
+    ) -> object:
+        with self._opened(method, path, body, timeout_s) as answer:
             return _decode(answer.read() or b"{}")
 
     @contextlib.contextmanager

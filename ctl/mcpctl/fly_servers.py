@@ -41,7 +41,7 @@ def places() -> dict[str, dict[str, Any]]:
 def draft(wish: Mapping[str, Any], made: Mapping[str, Any], transport: str) -> Draft:
     """The server file for what a launch has made, by its result: `app`, `machine` and `url`."""
     spec: dict[str, Any] = {"url": made["url"], "transport": transport}
-    found = Draft(spec, dict(made.get("secrets") or {}))
+    found = Draft(spec)
     if wish.get("user"):
         pair = f"{wish['user']}:{wish['password']}"
         found.secrets[BASIC_KEY] = b64encode(pair.encode("utf-8", "surrogateescape")).decode()

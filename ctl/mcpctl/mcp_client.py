@@ -54,32 +54,45 @@ class Session:
         self._listener = listener
         self._last_id = 0
         self._modern = False
-        self._begin()
+        self.about: dict[str, Any] = self._begin()
+        """What the server said of itself: the result of `initialize`, or of `server/discover`."""
+
+    @property
+    def revision(self) -> str:
+        """The revision of MCP that is spoken."""
+        return MODERN if self._modern else str(self.about.get("protocolVersion"))
 
     def tools(self) -> list[dict[str, Any]]:
         """Every tool of the server, all pages."""
-        tools: list[dict[str, Any]] = []
+        return self.listed("tools/list", "tools")
+
+    def listed(self, method: str, key: str) -> list[dict[str, Any]]:
+        """All pages of what `method` lists as `key`."""
+        items: list[dict[str, Any]] = []
         params: dict[str, Any] = {}
         while True:
-            result = self.request("tools/list", params)
-            page = result.get("tools")
+            result = self.request(method, params)
+            page = result.get(key)
             if not isinstance(page, list):
-                raise CtlError("peer", "the server's answer to tools/list has no list of tools")
-            tools += [tool for tool in page if isinstance(tool, dict)]
+                raise CtlError("peer", f"the server's answer to {method} has no list of {key}")
+            items += [item for item in page if isinstance(item, dict)]
             cursor = result.get("nextCursor")
             if cursor is None or cursor == params.get("cursor"):
-                return tools
+                return items
             params = {"cursor": cursor}
+
+    def prompt(self, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        """The result of `prompts/get`; arguments of prompts are strings."""
+        return self._final(f"prompt {name}", "prompts/get", {"name": name, "arguments": arguments})
+
+    def read(self, uri: str) -> dict[str, Any]:
+        """The result of `resources/read`."""
+        return self._final(f"resource {uri}", "resources/read", {"uri": uri})
 
     def call(self, tool: str, arguments: dict[str, Any]) -> dict[str, Any]:
         """The result of calling a tool, its `isError` not looked at."""
-        result = self.request(
-            "tools/call",
-            {"name": tool, "arguments": arguments, "_meta": {"progressToken": "call"}},
-        )
-        if result.get("resultType") == "input_required":
-            raise CtlError("peer", f"tool {tool} asks for input, which mcpctl cannot give")
-        return result
+        params = {"name": tool, "arguments": arguments, "_meta": {"progressToken": "call"}}
+        return self._final(f"tool {tool}", "tools/call", params)
 
     def request(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
         """Send one request and wait for its result, `timeout_s` at most. Raises `RpcError`."""
@@ -103,21 +116,27 @@ class Session:
             raise CtlError("peer", f"the server's answer to {method} has neither result nor error")
         return result
 
-    def _begin(self) -> None:
+    def _final(self, what: str, method: str, params: dict[str, Any]) -> dict[str, Any]:
+        result = self.request(method, params)
+        if result.get("resultType") == "input_required":
+            raise CtlError("peer", f"{what} asks for input, which mcpctl cannot give")
+        return result
+
+    def _begin(self) -> dict[str, Any]:
         params = {"protocolVersion": LEGACY, "capabilities": {}, "clientInfo": CLIENT_INFO}
         try:
-            self.request("initialize", params)
+            about = self.request("initialize", params)
         except RpcError as exc:
             if exc.code not in MODERN_EVIDENCE:
                 raise
-            self._begin_modern(exc)
-        else:
-            self._notify("notifications/initialized")
+            return self._begin_modern(exc)
+        self._notify("notifications/initialized")
+        return about
 
-    def _begin_modern(self, refusal: RpcError) -> None:
+    def _begin_modern(self, refusal: RpcError) -> dict[str, Any]:
         self._modern = True
         try:
-            self.request("server/discover", {})
+            return self.request("server/discover", {})
         except RpcError:
             raise refusal from None  # it is not a modern server either: its first answer counts
 

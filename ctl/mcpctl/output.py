@@ -68,9 +68,19 @@ def text_out(text: str) -> None:
     print(harmless(text, sys.stdout))
 
 
+def moment(at: float | None) -> str | None:
+    """A time in Unix seconds by this computer's clock, to the minute."""
+    return None if at is None else time.strftime("%a %H:%M", time.localtime(at))
+
+
 def ago(since: float) -> str:
     """How long ago a time in Unix seconds was, in its two largest units."""
-    seconds = max(0, int(time.time() - since))
+    return span(time.time() - since)
+
+
+def span(seconds: float) -> str:
+    """A duration in its two largest units."""
+    seconds = max(0, int(seconds))
     for size, unit, small, small_unit in (
         (86400, "d", 3600, "h"),
         (3600, "h", 60, "min"),

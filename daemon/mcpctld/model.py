@@ -79,6 +79,29 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
         return "stdio" if self.spec.command else "http"
 
 
+class TunnelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A table `[tunnels.NAME]` of `config.toml`: a way into a private network, for the hosts that it names."""
+
+    kind: Literal["wireguard", "fly", "flyctl-agent"]
+    """Where its settings come from: a file, or Fly's API; or it is that of flyctl's agent."""
+    conf: str = ""
+    """For `wireguard`: the path of a `wg-quick` file, such as `fly wireguard create` writes."""
+    org: str | None = None
+    """For `fly` and `flyctl-agent`: the organisation into whose network it leads."""
+    network: str = ""
+    """For these: which of its networks; empty for the one that apps are in by default."""
+    region: str = ""
+    """For `fly`: where the gateway is to be; empty for the nearest one."""
+    hosts: tuple[str, ...] = ("*.internal", "*.flycast", "fdaa::/16")
+    """Which hosts of URLs are reached through it: names, `*.SUFFIX`, addresses, networks."""
+    carrier: Literal["auto", "udp", "websocket"] = "auto"
+    """How its datagrams travel; `auto` takes UDP, and WebSocket where no answer comes by it."""
+    websocket: str | None = None
+    """The URL of the gateway's WebSocket; without it `wss://HOST:443/` with the host of the file's `Endpoint`."""
+    close_after_s: float = 900.0
+    """How long after its last connection it is closed; it opens again by itself."""
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """`config.toml` in our configuration folder: limits of the daemon."""
 
@@ -89,3 +112,5 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     drain_timeout_s: float = 10.0
     """How long SIGTERM waits for calls in flight."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    tunnels: dict[str, TunnelSpec] = {}
+    """Ways into private networks, by name."""

@@ -8,6 +8,7 @@ from base64 import b64encode
 import pytest
 
 from mcpctl.adoption import plan
+from mcpctl.adoption import recognise as recognise_module
 from mcpctl.adoption.programs import program
 from mcpctl.adoption.recognise import recognise
 from mcpctl.adoption.values import NotAdoptable, filled, looks_secret
@@ -263,3 +264,17 @@ def test_nothing_of_a_candidate_shows_its_secrets():
     )
     assert "hush" not in repr(candidate)
     assert isinstance(candidate.entry.place, Place)
+
+
+@pytest.mark.parametrize(
+    ("entry", "url", "secret"),
+    [
+        (run("fly", "mcp", "proxy", "-a", "app", "--url", "http://app.flycast/", "--bearer-token", "t0k"), "http://app.flycast/", "t0k"),
+        ({"url": "http://app.internal:8080/mcp", "headers": {"X-Key": "t0k"}}, "http://app.internal:8080/mcp", "t0k"),
+    ],
+)  # fmt: skip
+def test_with_a_way_into_private_networks_what_is_there_is_moved(monkeypatch, entry, url, secret):
+    monkeypatch.setattr(recognise_module, "PRIVATE_REACHED", True)
+    draft = found(entry).draft
+    assert draft.spec["url"] == url
+    assert list(draft.secrets.values()) == [secret]

@@ -45,6 +45,36 @@ def server_info(name: str, calls: int = 0) -> shapes.ServerInfo:
     }
 
 
+def client_file(path: str) -> shapes.ClientFile:
+    return {
+        "file": path,
+        "clients": ["cursor"],
+        "scope": "user",
+        "state": "read",
+        "problem": None,
+        "changed_at": 3.0,
+        "put_back": 0,
+        "servers": [{"name": "clock", "server": "time"}],
+    }
+
+
+def machine_info() -> shapes.Machine:
+    return {
+        "app": "time-app",
+        "id": "148e21f",
+        "at": "fly.io",
+        "policy": "attached",
+        "state": "started",
+        "region": "fra",
+        "checks": {"health": "passing"},
+        "restarts": 0,
+        "wake_p50_s": 1.5,
+        "wake_p90_s": 4.0,
+        "next_wake_at": 1_800_000_000.0,
+        "trouble": None,
+    }
+
+
 def session_info(ident: str, server: str) -> shapes.SessionInfo:
     return {
         "id": ident,
@@ -63,6 +93,32 @@ def session_info(ident: str, server: str) -> shapes.SessionInfo:
     }
 
 
+def tunnel_info(name: str) -> shapes.TunnelInfo:
+    peer: shapes.TunnelPeer = {
+        "endpoint": "192.0.2.1:51820",
+        "carrier": "udp",
+        "handshakes": 2,
+        "last_handshake_at": 3.0,
+        "rtt_ms": 20.5,
+        "unanswered": 0,
+        "bytes_sent": 1,
+        "bytes_received": 2,
+        "trouble": None,
+    }
+    return {
+        "name": name,
+        "kind": "wireguard",
+        "hosts": ["*.internal"],
+        "state": "up",
+        "address": "fdaa::2",
+        "opened_at": 1.0,
+        "connections": 1,
+        "peers": [peer],
+        "probe": None,
+        "last_error": None,
+    }
+
+
 def fresh_status() -> shapes.Status:
     return {
         "daemon": {
@@ -77,9 +133,13 @@ def fresh_status() -> shapes.Status:
             "state_dir": "/state",
             "log_file": "/state/log",
         },
-        "servers": [server_info("time", calls=4), server_info("weather")],
+        "servers": [
+            {**server_info("time", calls=4), "machine": machine_info()},
+            server_info("weather"),
+        ],
         "sessions": [session_info("s1", "time")],
         "config_errors": [],
+        "clients": [client_file("/home/.cursor/mcp.json")],
     }
 
 
@@ -132,6 +192,34 @@ class FakeEngine:
         if len(kept) == len(self.known["sessions"]):
             raise NotFound(f"cannot end the session {session_id}: there is none of that id")
         self.known["sessions"] = kept
+
+    def tunnels(self) -> shapes.TunnelList:
+        return {"tunnels": [tunnel_info("fly")]}
+
+    async def forget_tunnel(self, name: str) -> None:
+        if name != "fly":
+            raise NotFound(f"there is no tunnel {name!r}")
+
+    async def probe_tunnel(self, name: str) -> shapes.TunnelProbe:
+        if name != "fly":
+            raise NotFound(f"there is no tunnel {name!r}")
+        return {"target": "fdaa::3", "sent": 5, "received": 4, "rtt_ms": 1.5}
+
+    async def wake(self, name: str) -> shapes.Woken:
+        if name != "time":
+            raise UserError(f"{name} has no machine to wake")
+        return {"server": name, "seconds": 1.5, "machine": machine_info()}
+
+    def cost(self) -> shapes.Cost:
+        spent = {"a client": 12.5, "schedule": 1.0}
+        row: shapes.ServerCost = {
+            "server": "time",
+            "today_s": {},
+            "month_s": spent,
+            "total_s": spent,
+            "awake": True,
+        }
+        return {"servers": [row]}
 
     async def set_secret(self, server: str, key: str, value: str) -> None:
         if key == "bad name":

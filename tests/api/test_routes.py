@@ -41,9 +41,32 @@ async def test_an_unknown_server_is_answered_with_the_names_that_come_close(api)
     }
 
 
+async def test_a_machine_is_woken_by_the_name_of_its_server(api):
+    answer = await api.http.post("/v1/servers/time/wake")
+    assert answer.status_code == 200
+    assert answer.json()["machine"]["state"] == "started"
+    refused = await api.http.post("/v1/servers/weather/wake")
+    assert refused.status_code == 400
+    assert refused.json()["error"]["message"] == "weather has no machine to wake"
+
+
+async def test_the_ledger_is_answered_as_the_engine_has_it(api, engine):
+    assert (await api.http.get("/v1/cost")).json() == engine.cost()
+
+
 async def test_reload_answers_what_is_in_force(api):
     answer = await api.http.post("/v1/reload")
     assert answer.json() == {"servers": ["time"], "config_errors": []}
+
+
+async def test_tunnels_are_listed_and_probed(api):
+    [tunnel] = (await api.http.get("/v1/tunnels")).json()["tunnels"]
+    assert (tunnel["name"], tunnel["peers"][0]["carrier"]) == ("fly", "udp")
+    answer = await api.http.post("/v1/tunnels/fly/probe")
+    assert answer.json() == {"target": "fdaa::3", "sent": 5, "received": 4, "rtt_ms": 1.5}
+    assert (await api.http.post("/v1/tunnels/other/probe")).status_code == 404
+    assert (await api.http.delete("/v1/tunnels/fly/peer")).json() == {}
+    assert (await api.http.delete("/v1/tunnels/other/peer")).status_code == 404
 
 
 async def test_a_session_is_ended_once(api, engine):

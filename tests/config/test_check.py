@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from mcpctld.config.check import nearest, server_problems, settings_problems, split_url
-from mcpctld.model import FlySpec, ServerSpec, Settings
+from mcpctld.model import FlySpec, ServerSpec, Settings, TunnelSpec
 
 URL = "https://mcp.example/mcp"
 SECRET = {"Authorization": "Bearer ${secret:token}"}
@@ -142,6 +142,57 @@ def test_every_problem_is_told_at_once():
     ],
 )
 def test_settings_out_of_range_are_named(settings, words):
+    (problem,) = settings_problems(settings)
+    assert words in problem
+
+
+def tunnel(name: str = "fly", conf: str = "/fly.conf", **fields: Any) -> Settings:
+    return Settings(tunnels={name: TunnelSpec(kind="wireguard", conf=conf, **fields)})
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        tunnel(),
+        tunnel(conf="~/fly.conf"),
+        Settings(
+            tunnels={"fly": TunnelSpec(kind="fly", org="personal", network="n-1", region="ams")}
+        ),
+        tunnel(
+            hosts=("*.internal", "app.internal", "_api.internal", "fdaa::/16", "10.0.0.0/8", "::1")
+        ),
+        tunnel(websocket="wss://192.0.2.1:443/"),
+        tunnel(websocket="ws://[::1]:8080"),
+    ],
+)
+def test_tunnels_that_are_fine(settings):
+    assert list(settings_problems(settings)) == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (tunnel("a b"), "tunnels.a b: its name breaks the rule"),
+        (tunnel(conf="fly.conf"), "conf must be an absolute path"),
+        (tunnel(org="personal"), "org, network and region go with kind 'fly'"),
+        (Settings(tunnels={"fly": TunnelSpec(kind="fly")}), "kind 'fly' needs org"),
+        (Settings(tunnels={"fly": TunnelSpec(kind="flyctl-agent")}), "'flyctl-agent' needs org"),
+        (Settings(tunnels={"fly": TunnelSpec(kind="fly", org="a b")}), "org 'a b': a name has"),
+        (
+            Settings(tunnels={"fly": TunnelSpec(kind="fly", org="o", conf="/x")}),
+            "conf goes with kind",
+        ),
+        (tunnel(conf="/fly\0"), "conf must be an absolute path"),
+        (tunnel(hosts=("*",)), "hosts '*': write a name"),
+        (tunnel(hosts=("a*b.internal",)), "hosts 'a*b.internal'"),
+        (tunnel(hosts=("",)), "hosts ''"),
+        (tunnel(websocket="https://h/"), "websocket must be a URL"),
+        (tunnel(websocket="wss://user:word@h/"), "websocket must be a URL"),
+        (tunnel(close_after_s=0), "close_after_s must be"),
+        (tunnel(close_after_s=math.inf), "close_after_s must be"),
+    ],
+)
+def test_tunnels_that_are_not(settings, words):
     (problem,) = settings_problems(settings)
     assert words in problem
 

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from mcpctld.config.load import load_folder
-from mcpctld.model import FlySpec, ServerSpec, Settings
+from mcpctld.model import FlySpec, ServerSpec, Settings, TunnelSpec
 
 TEXT = (Path(__file__).parents[2] / "docs" / "config.md").read_text()
 ROWS = {match[1]: match[0] for match in re.finditer(r"^\| `(\w+)` \|.*$", TEXT, flags=re.MULTILINE)}
@@ -17,7 +17,7 @@ ROWS = {match[1]: match[0] for match in re.finditer(r"^\| `(\w+)` \|.*$", TEXT, 
     "field",
     [
         field
-        for struct in (ServerSpec, FlySpec, Settings)
+        for struct in (ServerSpec, FlySpec, Settings, TunnelSpec)
         for field in msgspec.structs.fields(struct)
     ],
 )

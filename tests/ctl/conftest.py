@@ -62,6 +62,20 @@ def daemon(places):
     fake.close()
 
 
+@pytest.fixture
+def became(monkeypatch):
+    """What we became by `execve`: its `argv` and `env`; every program is found, and the exit code is 0."""
+    called = {}
+
+    def execve(path, argv, env):
+        called.update(argv=argv, env=env)
+        raise SystemExit(0)
+
+    monkeypatch.setattr("shutil.which", lambda name: f"/bin/{name}")
+    monkeypatch.setattr(os, "execve", execve)
+    return called
+
+
 class FakeDaemon:
     """What it was told is in `secrets` and `requests`; what it answers is set by the test."""
 
@@ -69,6 +83,10 @@ class FakeDaemon:
         self.secrets = {}
         self.requests = []
         self.sessions = []
+        self.tunnels = []
+        self.probe = {}
+        self.machines = {}
+        self.cost = []
         self.config_errors = []
         self.refuse_file = None
         self.version = wire.VERSION
@@ -145,6 +163,7 @@ class FakeDaemon:
             "sharing": 3 if name == "shared" else 0,
             "figures": FIGURES,
             "last_error": None,
+            **({"machine": self.machines[name]} if name in self.machines else {}),
         }
 
     def reload(self):
@@ -281,6 +300,12 @@ def _shutdown(daemon, _):
     return 200, {"status": "draining"}
 
 
+def _wake(daemon, _, name):
+    if name not in daemon.machines:
+        return 400, {"error": {"kind": "bad-request", "message": f"{name} has no machine"}}
+    return 200, {"server": name, "seconds": 2.25, "machine": daemon.machines[name]}
+
+
 def _hand_over(daemon, _):
     daemon.pid -= 1  # the next one answers from now on
     return 200, {"status": "draining"}
@@ -291,9 +316,14 @@ ROUTES = (
     ("GET", "/v1/status", lambda daemon, _: (200, daemon.status())),
     ("GET", "/v1/servers", lambda daemon, _: (200, {"servers": daemon.status()["servers"]})),
     ("GET", "/v1/servers/([^/]*)", _server),
+    ("POST", "/v1/servers/([^/]*)/wake", _wake),
+    ("GET", "/v1/cost", lambda daemon, _: (200, {"servers": daemon.cost})),
     ("POST", "/v1/reload", lambda daemon, _: (200, daemon.reload())),
     ("GET", "/v1/sessions", lambda daemon, _: (200, {"sessions": daemon.sessions})),
     ("DELETE", "/v1/sessions/([^/]*)", lambda daemon, _, session: (200, {})),
+    ("GET", "/v1/tunnels", lambda daemon, _: (200, {"tunnels": daemon.tunnels})),
+    ("DELETE", "/v1/tunnels/([^/]*)/peer", lambda daemon, _, tunnel: (200, {})),
+    ("POST", "/v1/tunnels/([^/]*)/probe", lambda daemon, _, tunnel: (200, daemon.probe)),
     ("PUT", "/v1/secrets/([^/]*)/([^/]*)", _set_secret),
     ("DELETE", "/v1/secrets/([^/]*)/([^/]*)", _delete_secrets),
     ("DELETE", "/v1/secrets/([^/]*)", _delete_secrets),

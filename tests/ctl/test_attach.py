@@ -128,21 +128,13 @@ def test_help_stands_on_stdout(capsys):
     assert "--inspector" in capsys.readouterr().out
 
 
-def test_the_inspector_gets_secrets_in_variables_and_never_in_its_arguments(monkeypatch):
-    called = {}
-
-    def execve(path, argv, env):
-        called.update(argv=argv, env=env)
-        raise SystemExit(0)
-
-    monkeypatch.setattr("shutil.which", lambda name: f"/bin/{name}")
-    monkeypatch.setattr(os, "execve", execve)
+def test_the_inspector_gets_secrets_in_variables_and_never_in_its_arguments(became):
     argv = ["proxy", "--url", "https://x", "-i", "--bearer-token", "s3cret", "--instance", "m1"]
     with pytest.raises(SystemExit):
         attach_flags.parse(argv)
-    assert "s3cret" not in " ".join(called["argv"])
-    assert called["env"]["MCPCTL_BEARER_TOKEN"] == "s3cret"
-    rest = called["argv"][called["argv"].index("proxy") :]
+    assert "s3cret" not in " ".join(became["argv"])
+    assert became["env"]["MCPCTL_BEARER_TOKEN"] == "s3cret"
+    rest = became["argv"][became["argv"].index("proxy") :]
     assert rest == ["proxy", "--url", "https://x", "--instance", "m1"]
 
 

@@ -245,4 +245,4 @@ def test_list_is_a_table_and_names_broken_files_on_stderr(daemon, run):
 def test_list_as_json_is_the_answer_of_the_api_and_the_clients(daemon, run):
     run("add", "--server", "x", "--url", "https://one/")
     (server,) = json.loads(run("list", "--json")[1])["servers"]
-    assert server == {**daemon.server("x"), "clients": []}
+    assert server == {**daemon.server("x"), "clients": [], "fly": None}

@@ -8,9 +8,9 @@ import pytest
 import trio
 
 from e2e import wrapped
-from e2e.rawclient import LATEST, RawClient
+from e2e.rawclient import LATEST
 from e2e.stage import Stage
-from e2e.visitors import Visitor, visit
+from e2e.visitors import Visitor, attached_clients_recover, visit
 from e2e.wrapped import BOTH, Wrap, request
 from harness import Home
 from localfly.edge.town import App, open_town
@@ -76,19 +76,10 @@ async def test_every_request_finds_its_session_and_a_dead_machine_s_are_gone(
 async def test_clients_of_mcpctl_attach_use_it_by_name_and_recover(
     stage: Stage, wraps: dict[str, Wrap]
 ) -> None:
-    async with edge(wraps) as (app, url), contextlib.AsyncExitStack() as stack:
-        stack.push_async_callback(trio.to_thread.run_sync, stage.home.stop_daemon)
-        clients: list[RawClient] = []
-        for _ in range(4):
-            where = {"url": f"{url}/", "version": LATEST}
-            session = stage.session(None, "--bearer-token", TOKEN, **where)
-            clients.append(await stack.enter_async_context(session))
-        before = [(await client.ask(1, "test/pid"))["result"]["pid"] for client in clients]
-        assert len(set(before)) == len(clients)
-        name = next(name for name, wrap in wraps.items() if before[0] in wrap.below())
-        theirs = [pid in wraps[name].below() for pid in before]
-        await die(app, wraps[name], name)
-        after = [(await client.ask(2, "test/pid"))["result"]["pid"] for client in clients]
-        for was_there, old, new in zip(theirs, before, after, strict=True):
-            assert (old == new) is not was_there
-        assert len(set(after)) == len(clients)
+    async with edge(wraps) as (app, url):
+        ports = {wrap.port: name for name, wrap in wraps.items()}
+
+        async def end(wrap: Wrap) -> None:
+            await die(app, wrap, ports[wrap.port])
+
+        await attached_clients_recover(stage, f"{url}/", TOKEN, list(wraps.values()), end)

@@ -170,3 +170,18 @@ async def test_a_machine_that_was_stopped_knows_no_session_any_more(fly: Fly) ->
         answer = await visitor.post(request(1, "test/pid"))
         assert answer.status_code == 404
         assert fly.state == "started"
+
+
+async def test_a_machine_that_fails_to_start_is_told_and_not_waited_for(fly: Fly) -> None:
+    await trio.to_thread.run_sync(fly.launch)
+    fault = [{"kind": "fails_to_start", "app": APP}]
+    headers = {"Authorization": f"Bearer {fly.place['token']}"}
+    async with httpx.AsyncClient(headers=headers, trust_env=False, timeout=BOUND_S) as api:
+        answer = await api.put(f"{fly.place['api']}/_localfly/faults", json=fault)
+        assert answer.is_success, answer.text
+        async with edge(fly) as client:
+            answer = await client.get("/health")
+        assert answer.status_code == 503
+        assert "cannot be reached: the machine is failed" in answer.text
+        logs = await api.get(f"{fly.place['api']}/api/v1/apps/{APP}/logs")
+        assert "[PM08] the machine is failed" in logs.text

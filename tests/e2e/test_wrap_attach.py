@@ -62,6 +62,29 @@ async def test_a_session_outlives_the_server_s_process(stage: Stage) -> None:
         assert await client.finish() == 0
 
 
+async def test_an_open_session_goes_on_with_a_token_that_was_set_anew(stage: Stage) -> None:
+    """By a command, and by another process of the user's that then has the daemon read again."""
+    home, port, reference = stage.home, steady_port(), "Bearer ${secret:bearer-token}"
+    wrap = start(stage, port)
+    home.add("kept", url=f"{wrap.base}/mcp", headers={"Authorization": reference})
+    assert (await home.ask("secret", "set", "kept", f"bearer-token={TOKEN}")).code == 0
+    async with stage.session("kept") as client:
+        await pid_of(client, 1)
+        for id, how in ((2, "command"), (3, "behind the daemon")):
+            token = f"token-{id}"
+            if how == "command":
+                await home.ask("secret", "set", "kept", f"bearer-token={token}")
+            else:
+                vault = home.state_dir / "secrets.json"
+                vault.write_text(vault.read_text().replace("token-2", token))
+                assert home.api("POST", "/v1/reload")[0] == 200
+            wrap.served.process.kill()
+            await trio.to_thread.run_sync(wrap.served.process.wait, 15)
+            wrap = wrapped.start(home, port=port, env={"FLY_MCP_BEARER_TOKEN": token})
+            assert await pid_of(client, id) in wrap.below()
+        assert await client.finish() == 0
+
+
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 async def test_a_session_outlives_the_wrap(stage: Stage, how: signal.Signals) -> None:
     wrap = start(stage, steady_port())

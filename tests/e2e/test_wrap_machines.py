@@ -8,9 +8,9 @@ import pytest
 import trio
 
 from e2e import wrapped
-from e2e.rawclient import LATEST, RawClient
+from e2e.rawclient import LATEST
 from e2e.stage import Stage
-from e2e.visitors import Visitor, visit
+from e2e.visitors import Visitor, attached_clients_recover, visit
 from e2e.wrapped import BOTH, Wrap, request
 from fixtures import flyproxy
 from fixtures.flyproxy import FlyProxy
@@ -69,22 +69,11 @@ async def test_every_request_finds_its_session_and_a_dead_machine_s_are_gone(
 async def test_clients_of_mcpctl_attach_recover_when_their_machine_dies(
     stage: Stage, app: dict[str, Wrap]
 ) -> None:
-    async with edge(app) as (proxy, _), contextlib.AsyncExitStack() as stack:
-        stack.push_async_callback(trio.to_thread.run_sync, stage.home.stop_daemon)
-        clients: list[RawClient] = []
-        for _ in range(4):
-            where = {"url": f"{proxy.base}/", "version": LATEST}
-            session = stage.session(None, "--bearer-token", TOKEN, **where)
-            clients.append(await stack.enter_async_context(session))
-        before = [(await client.ask(1, "test/pid"))["result"]["pid"] for client in clients]
-        assert len(set(before)) == len(clients)
-        dead = next(wrap for wrap in app.values() if before[0] in wrap.below())
-        theirs = [pid in dead.below() for pid in before]
-        await trio.to_thread.run_sync(dead.kill)
-        after = [(await client.ask(2, "test/pid"))["result"]["pid"] for client in clients]
-        for was_there, old, new in zip(theirs, before, after, strict=True):
-            assert (old == new) is not was_there
-        assert len(set(after)) == len(clients)
+    async def die(wrap: Wrap) -> None:
+        await trio.to_thread.run_sync(wrap.kill)
+
+    async with edge(app) as (proxy, _):
+        await attached_clients_recover(stage, f"{proxy.base}/", TOKEN, list(app.values()), die)
 
 
 async def test_ids_that_nobody_has_signed_are_replayed_nowhere(app: dict[str, Wrap]) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
+
 from harness import all_processes, wait_until
 
 BOUND_S = 60.0
@@ -79,12 +80,14 @@ class Fly:
         self.do("POST", "/v1/apps", {"name": name, "org_slug": "personal"})
         return f"/v1/apps/{name}"
 
-    def machine(self, app: str, config: dict[str, Any] = SLEEPER, **more: Any) -> str:
-        """A new machine that is started: its path."""
+    def machine(
+        self, app: str, config: dict[str, Any] = SLEEPER, until: str = "started", **more: Any
+    ) -> str:
+        """A new machine that has got so far: its path."""
         made = self.do("POST", f"{app}/machines", {"config": config, **more})
         path = f"{app}/machines/{made['id']}"
         if not more.get("skip_launch"):
-            self.wait(path, "started")
+            self.wait(path, until)
         return path
 
     def wait(self, machine: str, state: str) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The life of one machine, in virtual time."""
 
+import contextlib
 import itertools
 
 import pytest
@@ -8,7 +9,16 @@ from hypothesis import strategies as st
 
 from mcpctld.localfly.errors import ApiError
 from mcpctld.localfly.machines import (
-    ALIVE, RESTING, Boot, Freeze, Halt, Life, Machine, Remove, Thaw, why_not_suspend,
+    ALIVE,
+    RESTING,
+    Boot,
+    Freeze,
+    Halt,
+    Life,
+    Machine,
+    Remove,
+    Thaw,
+    why_not_suspend,
 )  # fmt: skip
 
 NOW = 1_800_000_000.0
@@ -304,73 +314,85 @@ def test_a_lease_is_made_longer_and_given_back():
 # ---------------------------------------------------------------- whatever happens
 
 ACTIONS = st.sampled_from(
-    [
-        "start",
-        "stop",
-        "suspend",
-        "restart",
-        "update",
-        "destroy",
-        "kill",
-        "boot",
-        "end",
-        "crash",
-        "settle",
-    ]
+    ["start", "stop", "suspend", "restart", "update", "destroy", "kill", "end", "crash", "settle"]
 )
+
+
+class Driver:
+    """Does what a life asks for: it has at most one process, and each effect has to fit what there is."""
+
+    def __init__(self):
+        self.life = make()
+        self.now = NOW
+        self.alive = self.frozen = False
+        self.pending = [self.life.create(NOW, launch=True)]
+
+    def ask(self, action):
+        life = self.life
+        asked = {
+            "update": lambda: life.update(self.now, dict(CONFIG), 0),
+            "destroy": lambda: life.destroy(self.now, force=False),
+            "kill": lambda: life.destroy(self.now, force=True),
+        }
+        do = asked.get(action) or (lambda: getattr(life, action)(self.now))
+        with contextlib.suppress(ApiError):
+            self.pending.append(do())
+
+    def end(self, code):
+        if self.alive and not self.pending and not self.frozen:
+            self.alive = False
+            self.pending.append(self.life.exited(self.now, code))
+
+    def settle(self):
+        waiting, self.pending = self.pending, []
+        for effect in waiting:
+            if effect is not None:
+                getattr(self, type(effect).__name__.lower())()
+        self.pending = [effect for effect in self.pending if effect is not None]
+
+    def boot(self):
+        assert not self.alive, "a second process"
+        if not self.life.boot_begun(self.now):
+            assert self.life.machine.state == "destroyed"
+            return
+        if not self.life.machine.then:
+            self.life.booted(self.now)
+        self.alive = True
+
+    def halt(self):
+        assert self.alive
+        self.alive = self.frozen = False
+        self.pending.append(self.life.exited(self.now, 0))
+
+    def freeze(self):
+        assert self.alive
+        assert not self.frozen
+        self.frozen = True
+        self.life.frozen(self.now)
+
+    def thaw(self):
+        assert self.alive
+        self.frozen = False
+        self.life.thawed(self.now)
+
+    def remove(self):
+        assert self.life.machine.state == "destroyed"
+        assert not self.alive
 
 
 @settings(derandomize=True, deadline=None, max_examples=300)
 @given(st.lists(ACTIONS, max_size=30))
 def test_whatever_is_asked_there_is_one_process_at_most(actions):
-    """A model of the driver: it has at most one process, and each effect fits what there is."""
-    life = make()
-    pending: list[object] = [life.create(NOW, launch=True)]
-    alive = frozen = False
-    for step, action in enumerate(actions):
-        now = NOW + step
-        try:
-            if action in ("start", "stop", "suspend", "restart"):
-                pending.append(getattr(life, action)(now))
-            elif action == "update":
-                pending.append(life.update(now, dict(CONFIG), 0))
-            elif action in ("destroy", "kill"):
-                pending.append(life.destroy(now, force=action == "kill"))
-        except ApiError as exc:
-            assert exc.status == 412
-        waiting = [each for each in pending if each is not None]
-        pending = []
-        for effect in waiting:
-            if isinstance(effect, Boot):
-                assert not alive, "a second process"
-                if not life.boot_begun(now):
-                    assert life.machine.state == "destroyed"
-                    continue
-                if not life.machine.then:
-                    life.booted(now)
-                alive = True
-            elif isinstance(effect, Halt):
-                assert alive
-                frozen = False
-                pending.append(life.exited(now, 0))
-                alive = False
-            elif isinstance(effect, Freeze):
-                assert alive
-                assert not frozen
-                frozen = True
-                life.frozen(now)
-            elif isinstance(effect, Thaw):
-                assert alive
-                frozen = False
-                life.thawed(now)
-            else:
-                assert isinstance(effect, Remove)
-                assert life.machine.state == "destroyed"
-                assert not alive
-        if action in ("end", "crash") and alive and not pending and not frozen:
-            alive = False
-            pending.append(life.exited(now, action == "crash"))
-        assert life.machine.state in STATES
-        assert (life.machine.state == "suspended") <= alive
-    ids = [event.id for event in life.machine.events]
+    driver = Driver()
+    machine = driver.life.machine
+    for action in actions:
+        driver.now += 1
+        if action in ("end", "crash"):
+            driver.end(action == "crash")
+        elif action != "settle":
+            driver.ask(action)
+        driver.settle()
+        assert machine.state in STATES
+        assert driver.alive or machine.state != "suspended"
+    ids = [event.id for event in machine.events]
     assert ids == sorted(ids, reverse=True)

@@ -2,9 +2,7 @@
 
 import pytest
 import schemathesis
-from fixtures.fly.corrected import corrections, document
 from hypothesis import HealthCheck, Phase, given, settings
-from localfly.conftest import SLEEPER, Fly
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
@@ -12,6 +10,8 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from fixtures.fly.corrected import corrections, document
+from localfly.conftest import SLEEPER, Fly
 from mcpctld.localfly.routes.table import ROUTES
 
 CHECKS = [

@@ -1,5 +1,6 @@
 """The pure parts: limits, failures, shapes, commands, shims, GraphQL documents, logs."""
 
+import contextlib
 import sys
 
 import pytest
@@ -23,7 +24,7 @@ quick = settings(derandomize=True, deadline=None, max_examples=100)
 
 
 @quick
-@given(st.lists(st.floats(0, 3, allow_nan=False), max_size=80), st.sampled_from(["start-machine", "get-machine"]))  # fmt: skip
+@given(st.lists(st.floats(0, 3), max_size=80), st.sampled_from(["start-machine", "get-machine"]))
 def test_no_window_has_more_than_burst_and_rate_allow(gaps, action):
     rate, burst = (5, 10) if action == "get-machine" else (1, 3)
     limits, now, granted = Limits(), 0.0, []
@@ -113,7 +114,21 @@ def test_unknown_fields_and_null_are_dropped():
     assert config == {"image": "x", "services": [{"internal_port": 80}]}
 
 
-@pytest.mark.parametrize("config", [None, [], {}, {"image": 1}, {"image": "x", "env": {"A": 1}}])
+@pytest.mark.parametrize(
+    "config",
+    [
+        None,
+        [],
+        {},
+        {"image": 1},
+        {"image": "x", "env": {"A": 1}},
+        {"image": "x", "stop_config": {"signal": "SIGNOTHING"}},
+        {"image": "x", "stop_config": {"timeout": "soon"}},
+        {"image": "x", "checks": {"a": {"interval": "often"}}},
+        {"image": "x", "services": [{"checks": [{"port": 70000}]}]},
+        {"image": "x", "services": [{"internal_port": -1}]},
+    ],
+)
 def test_a_configuration_of_the_wrong_type_is_refused(config):
     with pytest.raises(ApiError) as caught:
         read_config(config)
@@ -274,8 +289,9 @@ def test_without_one_a_package_of_this_installation_is_used():
 
 
 @pytest.mark.parametrize(
-    ("spec", "pip"), [("a", "a"), ("a@latest", "a"), ("a@1.2", "a==1.2"), ("a>=1", "a>=1"), ("a @ git+https://h/x", "a @ git+https://h/x")]
-)  # fmt: skip
+    ("spec", "pip"),
+    [("a", "a"), ("a@latest", "a"), ("a@1.2", "a==1.2"), ("a>=1", "a>=1"), ("a @ x/y", "a @ x/y")],
+)
 def test_how_pip_writes_it(spec, pip):
     assert shims.pip_spec(spec) == pip
 
@@ -306,10 +322,8 @@ def test_documents(text, fields):
 @quick
 @given(st.text(alphabet='{}()[]:$"ab1,. \\-\n', max_size=60))
 def test_any_text_is_read_or_refused(text):
-    try:
-        read_fields(text, {})
-    except Problem as exc:
-        assert exc.code == "parseError"
+    with contextlib.suppress(Problem):
+        assert isinstance(read_fields(text, {}), list)
 
 
 def test_deep_nesting_is_refused():

@@ -50,6 +50,19 @@ def test_the_daemon_does_not_load_its_api_at_start():
     }
 
 
+def test_the_daemon_does_not_load_its_tunnels_at_start():
+    loaded = loaded_by("import mcpctld.run")
+    late = ("websockets", "mcpctld.tunnels.wireguard", "mcpctld.protocols.inet", "mcpctld.fly.")
+    assert not {name for name in loaded if name.startswith(late)}
+
+
+def test_the_daemon_loads_what_is_known_of_clients_when_it_stands():
+    loaded = loaded_by("import mcpctld.run")
+    assert "mcpctld.clients.seen" in loaded
+    late = ("mcpctl.clients", "mcpctl.editing", "mcpctl.storing", "mcpctld.clients.watching")
+    assert not {name for name in loaded if name.startswith(late)}
+
+
 def test_the_entry_for_client_files_finds_its_package_alone():
     env = {**os.environ, "MCPCTL_RUNTIME_DIR": "/nonexistent/x"}
     run = subprocess.run(

@@ -17,6 +17,9 @@ from mcpctl.clients import Launch
 from mcpctl.errors import UsageError
 from mcpctl.server_draft import SECRET_LOOKING, Draft
 
+PRIVATE_REACHED = False
+"""Whether the agent has a way into private networks of Fly.io; with it, what is there is adopted like any other."""
+
 _PRIVATE = (".internal", ".flycast")
 
 
@@ -89,7 +92,7 @@ def _split_user(url: str) -> tuple[str, tuple[str, str] | None]:
 
 def _check_host(url: str) -> None:
     parts = urlsplit(url)
-    if (parts.hostname or "").endswith(_PRIVATE):
+    if not PRIVATE_REACHED and (parts.hostname or "").endswith(_PRIVATE):
         raise NotAdoptable(
             "its server is in a private network of Fly.io, which mcpctl cannot reach"
         )

@@ -11,7 +11,16 @@ import pkgutil
 from mcpctl.clients._changes import Judgement, Known, Sight, judge
 from mcpctl.clients._client import Client, Machine, Place, in_project
 from mcpctl.clients._entries import OWN_FIELDS, Launch, attached_to, our_words, read_entry
-from mcpctl.clients._survey import Entry, Found, examine, is_installed, is_running, sections, survey
+from mcpctl.clients._survey import (
+    Entry,
+    Found,
+    examine,
+    is_installed,
+    is_running,
+    sections,
+    survey,
+    understand,
+)
 from mcpctl.errors import CtlError
 
 
@@ -60,4 +69,5 @@ __all__ = [
     "read_entry",
     "sections",
     "survey",
+    "understand",
 ]

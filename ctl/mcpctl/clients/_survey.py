@@ -65,6 +65,17 @@ def survey(chosen: Iterable[Client], machine: Machine, project: str | None = Non
     ]
 
 
+def understand(client: Client, place: Place, data: bytes) -> Found:
+    """What one place of a file with these bytes holds."""
+    try:
+        value = document.meaning(data, place.kind)
+    except Unreadable as exc:
+        return Found(client, place, exists=True, problem=f"{place.path}: {exc}")
+    entries = tuple(_entries(client, place, value))
+    problem = _complaint(client, place, data) if entries or not place.why_not else None
+    return Found(client, place, True, entries, problem, data)
+
+
 def examine(client: Client, place: Place) -> Found:
     """Look at one place."""
     return _found(client, place, {})
@@ -98,13 +109,7 @@ def _found(client: Client, place: Place, seen: dict[str, bytes | CtlError | None
         return Found(client, place, exists=True, problem=str(data))
     if data is None:
         return Found(client, place, exists=False)
-    try:
-        value = document.meaning(data, place.kind)
-    except Unreadable as exc:
-        return Found(client, place, exists=True, problem=f"{place.path}: {exc}")
-    entries = tuple(_entries(client, place, value))
-    problem = _complaint(client, place, data) if entries or not place.why_not else None
-    return Found(client, place, True, entries, problem, data)
+    return understand(client, place, data)
 
 
 def _read(path: str) -> bytes | CtlError | None:

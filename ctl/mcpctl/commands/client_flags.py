@@ -35,6 +35,15 @@ _DEFAULTS = {"toml": "codex", "yaml": "goose", "json": "claude-code"}
 
 
 def add_flags(parser: argparse.ArgumentParser, what: str) -> None:
+    """Add the flags that choose clients whose files are changed: `what` is done with them."""
+    add_choice(parser, what).add_argument(
+        "--dry-run",
+        action="store_true",
+        help="show as a diff what would change, and change nothing",
+    )
+
+
+def add_choice(parser: argparse.ArgumentParser, what: str) -> argparse._ArgumentGroup:
     """Add the flags that choose clients; `what` is done with their files."""
     group = parser.add_argument_group(f"clients: {what}")
     for flag, name in FLAGS.items():
@@ -56,11 +65,7 @@ def add_flags(parser: argparse.ArgumentParser, what: str) -> None:
     group.add_argument(
         "--project", action="store_true", help="the clients' files of the project in this folder"
     )
-    group.add_argument(
-        "--dry-run",
-        action="store_true",
-        help="show as a diff what would change, and change nothing",
-    )
+    return group
 
 
 def is_given(args: argparse.Namespace) -> bool:

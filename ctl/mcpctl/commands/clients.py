@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from mcpctl.storing.journal import Batch, Detail, Record
 
 HEAD = ("CLIENT", "INSTALLED", "FILE", "SERVERS", "OURS")
+MOST_TEXT = 64 * 1024
+"""Characters of an entry that is put back."""
 NOTHING = "nothing to undo: no file of a client was changed"
 
 
@@ -26,6 +28,12 @@ def add_to(commands: Commands) -> None:
         "--dry-run",
         action="store_true",
         help="show as a diff what would change, and change nothing",
+    )
+    parser = command(group, "put-back", put_back, "write an entry again that its client has wiped")
+    parser.add_argument("--client", required=True, metavar="NAME", help="the client")
+    parser.add_argument("--file", required=True, metavar="PATH", help="its file")
+    parser.add_argument(
+        "entry", metavar="ENTRY", help="the entry's name; its text is read from stdin"
     )
 
 
@@ -55,6 +63,19 @@ def undo(args: argparse.Namespace) -> int:
         print(NOTHING)
         return 0
     return take_back(known[0], journal.details_of(known[0].records), dry_run=args.dry_run)
+
+
+def put_back(args: argparse.Namespace) -> int:
+    """Write an entry as stdin has it; run by the daemon."""
+    import sys
+
+    from mcpctl import putting_back
+    from mcpctl.clients import client_named
+
+    text = sys.stdin.read(MOST_TEXT)
+    change = putting_back.put_back(client_named(args.client), args.file, args.entry, text)
+    print(f"{'put back' if change.is_made else 'is there'}: {args.entry} in {args.file}")
+    return 0
 
 
 def take_back(

@@ -4,7 +4,7 @@ import argparse
 import os
 from typing import Any
 
-from mcpctl import fly_program, fly_servers, output, server_files
+from mcpctl import fly_program, fly_servers, local_fly, output, server_files
 from mcpctl.commands import client_entries, client_flags, launch_flags, servers
 from mcpctl.commands.common import Commands, command, json_flag
 from mcpctl.daemon_process import running_client, translated
@@ -56,7 +56,7 @@ def launch(args: argparse.Namespace) -> int:
         _make(args, wish, planned)
     code = client_entries.put_in(args, name, chosen) if chosen else 0
     if args.inspector and not args.dry_run:
-        _inspect(name)
+        inspect(name)
     return code
 
 
@@ -118,15 +118,16 @@ def _add_volume(parser: argparse.ArgumentParser) -> None:
 
 
 def _make(args: argparse.Namespace, wish: dict[str, Any], planned: dict[str, Any]) -> None:
+    if wish["at"] == "local" and local_fly.find() is None:
+        local_fly.start([])
+        output.note("started the local Fly; 'mcpctl localfly stop' ends it")
     made = fly_program.run("launch", {"wish": wish, "keep": args.keep})
     draft = fly_servers.draft(wish, made, planned["transport"])
-    made.pop("secrets", None)
     try:
         servers.put(running_client(), wish["server"], draft, replace=args.replace)
     except CtlError:
-        output.note(
-            f"app {made['app']} runs, but is not a server here yet: launch it again, or --abort"
-        )
+        what = f"app {made['app']} runs, but is no server here"
+        output.note(f"{what}; 'mcpctl destroy {wish['server']}' deletes it")
         raise
     if args.json:
         output.as_json({"server": wish["server"], **made})
@@ -178,9 +179,9 @@ def _write(path: str, text: str, *, replace: bool) -> None:
         raise UsageError(f"cannot write {path}: {exc.strerror or exc}") from exc
 
 
-def _inspect(name: str) -> None:
+def inspect(name: str) -> None:
     """Become the inspector on the server, as a client would reach it."""
-    from mcpctl.attach_flags import run_inspector
+    from mcpctl.attach_flags import become_inspector
 
     with translated():
-        run_inspector(["attach", name], {})
+        become_inspector(["attach", name], {})

@@ -20,6 +20,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     _add_speech(parser.add_argument_group("how it speaks"))
     _add_callers(parser.add_argument_group("who may call it"))
     parser.add_argument(
+        "--secret",
+        action="append",
+        default=[],
+        metavar="K[=V|=@FILE]",
+        help="set a secret, which the server gets as variable K; may be repeated",
+    )
+    parser.add_argument(
         "-v",
         "--volume",
         action="append",
@@ -74,6 +81,7 @@ def wish(args: argparse.Namespace, line: str | None) -> dict[str, Any]:
         "at": place(args),
         "bearer": args.bearer_token and args.user is None,
         "flycast": args.flycast,
+        "secrets": secret_sources.read_secrets(args.secret),
         "policy": args.policy or ("always" if args.auto_stop == "off" else "attached"),
     }
     return made | _credentials(args) | _volume(args.volume)
@@ -84,7 +92,6 @@ def changes(args: argparse.Namespace, line: str | None) -> dict[str, Any]:
     local = pairs(args.file_local, "--file-local", "/PATH=FILE")
     lists = {
         "setup": args.setup,
-        "secrets": secret_sources.read_secrets(args.secret),
         "env": pairs(args.env, "--env", "K=VALUE"),
         "file_local": {path: _contents(file) for path, file in local.items()},
         "file_literal": pairs(args.file_literal, "--file-literal", "/PATH=TEXT"),
@@ -219,7 +226,6 @@ def _add_callers(group: argparse._ArgumentGroup) -> None:
 
 def _add_contents(group: argparse._ArgumentGroup) -> None:
     for flag, metavar, text in (
-        ("--secret", "K[=V|=@FILE]", "set a secret, which the server gets as variable K"),
         ("--env", "K=V", "set a variable"),
         ("--file-local", "/PATH=FILE", "put a local file there"),
         ("--file-literal", "/PATH=TEXT", "put a file with this text there"),

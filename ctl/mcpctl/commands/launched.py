@@ -4,13 +4,15 @@ import argparse
 import sys
 from typing import Any
 
-from mcpctl import fly_program, fly_servers, output, secret_sources
+from mcpctl import fly_program, fly_servers, output, secret_sources, server_files
 from mcpctl.commands import client_entries, launch_flags, servers
 from mcpctl.commands.common import Commands, Run, command, json_flag
 from mcpctl.daemon_process import running_client
 from mcpctl.errors import UsageError
 from mcpctl.fly_program import Event
 from mcpctl.server_draft import check_name
+
+MACHINE_HEAD = ("MACHINE", "STATE", "REGION", "SIZE", "CHECKS", "IMAGE")
 
 
 def add_to(commands: Commands) -> None:
@@ -70,11 +72,13 @@ def secrets(args: argparse.Namespace) -> int:
     """Set and remove secrets, and start the machine with them; without either list their names."""
     values = secret_sources.read_secrets(args.set)
     made = _run("secrets", args, set=values, unset=args.unset)
+    if values or args.unset:
+        return _done(args, "changed the secrets of", made)
     if args.json:
         output.as_json(made)
-        return 0
-    rows = [(one["name"], one["digest"]) for one in made["secrets"]]
-    output.table(("NAME", "DIGEST"), rows, "the app has no secrets")
+    else:
+        rows = [(one["name"], one["digest"]) for one in made["secrets"]]
+        output.table(("NAME", "DIGEST"), rows, "the app has no secrets")
     return 0
 
 
@@ -90,14 +94,34 @@ def rotate(args: argparse.Namespace) -> int:
     return _done(args, "rotated the token of", fly_program.run("rotate", place, takes=takes))
 
 
+def state(args: argparse.Namespace) -> int:
+    """Print the machines of a launched server as Fly has them; none is woken by it."""
+    found = _run("status", args)
+    if args.json:
+        output.as_json(found)
+        return 0
+    print(f"app {found['app']} on {found['at']}: {found['url'] or 'no address is known'}\n")
+    output.table(
+        MACHINE_HEAD, [_machine_row(one) for one in found["machines"]], "the app has no machine"
+    )
+    return 0
+
+
 def destroy(args: argparse.Namespace) -> int:
-    """Delete the app; then the server's file, its secrets and its entries in the files of clients."""
-    place = fly_servers.place_of(check_name(args.name))
-    if not args.yes and not _confirmed(f"delete app {place['app']} and all that is in it?"):
+    """Delete the app; then the server's file, its secrets and its entries in the files of clients.
+
+    One whose file is gone already is known by the record of its launch.
+    """
+    name = check_name(args.name)
+    is_here = server_files.read(name) is not None
+    place = fly_servers.place_of(name) if is_here else {"server": name}
+    what = f"app {place['app']}" if is_here else f"what was launched as {name}"
+    if not args.yes and not _confirmed(f"delete {what} and all that is in it?"):
         raise UsageError("nothing was deleted; --yes does not ask")
     made = fly_program.run("destroy", place)
-    servers.remove_server(args.name)
-    code = client_entries.take_out_everywhere(args.name)
+    if is_here:
+        servers.remove_server(name)
+    code = client_entries.take_out_everywhere(name)
     return code or _done(args, "destroyed", made)
 
 
@@ -113,15 +137,21 @@ def _run(operation: str, args: argparse.Namespace, **more: Any) -> Event:
 
 
 def _done(args: argparse.Namespace, what: str, made: Event) -> int:
-    """Store what secrets of ours have changed, and say what was done."""
-    new = made.pop("secrets", None)
-    for key, value in new.items() if isinstance(new, dict) else ():
-        running_client().set_secret(args.name, key, value)
+    """Say what was done."""
     if args.json:
         output.as_json(made)
     else:
         print(f"{what} {args.name}: app {made.get('app')}")
     return 0
+
+
+def _machine_row(machine: Event) -> tuple[object, ...]:
+    guest = machine.get("guest") or {}
+    size = (
+        f"{guest.get('cpus', '?')} {guest.get('cpu_kind', '?')}, {guest.get('memory_mb', '?')} MB"
+    )
+    checks = ", ".join(str(one["status"]) for one in machine.get("checks") or ()) or None
+    return machine["id"], machine["state"], machine["region"], size, checks, machine.get("image")
 
 
 def _confirmed(question: str) -> bool:

@@ -3,8 +3,9 @@
 import argparse
 import os
 import shutil
+from typing import Any
 
-from mcpctl import output, secret_sources, server_draft, server_files, shapes
+from mcpctl import fly_servers, output, secret_sources, server_draft, server_files, shapes
 from mcpctl.client import Client
 from mcpctl.commands import client_entries, client_flags
 from mcpctl.commands.common import Commands, command, json_flag
@@ -81,7 +82,10 @@ def remove(args: argparse.Namespace) -> int:
         raise UsageError("say which server: mcpctl remove NAME")
     name = server_draft.check_name(args.name or args.server)
     if not client_flags.is_given(args) and not args.dry_run:
+        launched = fly_servers.places().get(name)
         remove_server(name)
+        if launched:
+            output.note(f"app {launched['app']} is left on Fly; 'mcpctl destroy {name}' deletes it")
     return client_entries.take_out(args, name)
 
 
@@ -100,12 +104,15 @@ def remove_server(name: str) -> None:
 def show(args: argparse.Namespace) -> int:
     """Print the servers, and on stderr the files that could not be read."""
     status = running_client().status()
-    named = client_entries.by_server()
+    named, on_fly = client_entries.by_server(), fly_servers.places()
     if args.json:
-        servers = [{**one, "clients": named.get(one["name"], [])} for one in status["servers"]]
+        servers = [
+            {**one, "clients": named.get(one["name"], []), "fly": on_fly.get(one["name"])}
+            for one in status["servers"]
+        ]
         output.as_json({"servers": servers})
     else:
-        rows = [_row(server, named) for server in status["servers"]]
+        rows = [_row(server, named, on_fly) for server in status["servers"]]
         output.table(("NAME", "TRANSPORT", "SESSIONS", "CLIENTS", "TARGET"), rows, NONE_YET)
     for error in status["config_errors"]:
         output.note(f"cannot use {error['file']}: {error['message']}")
@@ -217,9 +224,13 @@ def _stdio(args: argparse.Namespace) -> Draft:
     )
 
 
-def _row(server: shapes.ServerInfo, named: dict[str, list[str]]) -> tuple[object, ...]:
+def _row(
+    server: shapes.ServerInfo, named: dict[str, list[str]], on_fly: dict[str, dict[str, Any]]
+) -> tuple[object, ...]:
     found = f" ({server['detected']})" if server["detected"] else ""
     target = server["url"] or " ".join(server["command"] or [])
+    if fly := on_fly.get(server["name"]):
+        target += f" (app {fly['app']}, machine {fly.get('machine') or 'any'})"
     clients = ", ".join(named.get(server["name"], [])) or None
     return server["name"], server["transport"] + found, server["sessions"], clients, target
 

@@ -21,7 +21,7 @@ def add_to(commands: Commands) -> None:
     parser = command(commands, "tools", tools, "list the tools of a server")
     parser.add_argument("name", nargs="?", metavar="NAME")
     parser.add_argument("--url", metavar="URL", help="a server that was not added")
-    _timeout_flag(parser)
+    timeout_flag(parser, TIMEOUT_S)
     json_flag(parser)
     parser = command(commands, "call", call, "call a tool of a server")
     parser.add_argument("name", metavar="NAME")
@@ -32,7 +32,7 @@ def add_to(commands: Commands) -> None:
         metavar="JSON|@FILE|-",
         help="the arguments as a JSON object: given here, in a file, or on stdin; {} when left out",
     )
-    _timeout_flag(parser)
+    timeout_flag(parser, TIMEOUT_S)
     json_flag(parser)
 
 
@@ -145,11 +145,12 @@ def _source(given: str | None) -> str:
         raise UsageError(f"cannot read the arguments: {given[1:]} is not UTF-8 text") from exc
 
 
-def _timeout_flag(parser: argparse.ArgumentParser) -> None:
+def timeout_flag(parser: argparse.ArgumentParser, default: float | None) -> None:
+    """Add `--timeout`; what is taken without it is for whoever reads it to know, when it is no `default`."""
     parser.add_argument(
         "--timeout",
         type=_seconds,
-        default=TIMEOUT_S,
+        default=default,
         metavar="S",
         help="seconds to wait for each answer (default 300)",
     )

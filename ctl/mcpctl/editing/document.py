@@ -59,6 +59,14 @@ def meaning(data: bytes, kind: Format) -> Any:
     return editor(kind).meaning(_decoded(data)[1])
 
 
+def forget() -> None:
+    """Give back the text that was read last, which is kept for the edit that follows as a rule."""
+    import sys
+
+    if layout := sys.modules.get("mcpctl.editing.json_layout"):
+        layout.parse.cache_clear()
+
+
 def entries(value: Any, section: Path) -> dict[str, Any]:
     """The entries below `section` by name, of what a file says; empty when there are none."""
     found = _at(value, section)

@@ -85,8 +85,13 @@ def _read(path: str, fd: int) -> tuple[bytes, os.stat_result]:
     if not status.st_mode & stat.S_IRUSR and status.st_uid == os.geteuid():
         raise CannotChange(path, "its mode forbids to read it; chmod u+rw allows it", "denied")
     data = bytearray()
+    _check_size(path, status.st_size)
     while chunk := os.read(fd, 1024 * 1024):
         data += chunk
-        if len(data) > MAX_BYTES:
-            raise CannotChange(path, f"it is larger than {MAX_BYTES // 2**20} MiB")
+        _check_size(path, len(data))
     return bytes(data), status
+
+
+def _check_size(path: str, size: int) -> None:
+    if size > MAX_BYTES:
+        raise CannotChange(path, f"it is larger than {MAX_BYTES // 2**20} MiB")

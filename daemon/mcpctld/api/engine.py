@@ -29,6 +29,15 @@ class Engine(Protocol):
     async def end_session(self, session_id: str) -> None:
         """End one session and return when it is gone. Raises `NotFound`."""
 
+    async def wake(self, name: str) -> shapes.Woken:
+        """Have a server's machine awake, and return when it is.
+
+        Raises `NotFound` without such a server, `UserError` when it has no machine, others for why it is not awake.
+        """
+
+    def cost(self) -> shapes.Cost:
+        """The ledger of machine-seconds, up to now."""
+
     async def set_secret(self, server: str, key: str, value: str) -> None:
         """Keep a secret; the server need not exist yet, as `mcpctl add` stores secrets first.
 
@@ -40,6 +49,15 @@ class Engine(Protocol):
 
     async def delete_secrets(self, server: str) -> None:
         """Forget all secrets of a server; having none is not an error."""
+
+    def tunnels(self) -> shapes.TunnelList:
+        """All tunnels that are configured, now."""
+
+    async def probe_tunnel(self, name: str) -> shapes.TunnelProbe:
+        """Open a tunnel and ask for echoes through it. Raises `NotFound`, `Unreachable`, `UserError`."""
+
+    async def forget_tunnel(self, name: str) -> None:
+        """Close a tunnel, and take away the peer that was made for it. Raises as `probe_tunnel`."""
 
     def shutdown(self, *, hand_over: bool = False) -> None:
         """Begin draining, and return at once. A second call changes nothing.

@@ -6,7 +6,18 @@ that reaches the socket does not leave its sandbox through it.
 """
 
 from mcpctl import shapes
-from mcpctld.api import daemon, events, metrics, openapi, secrets, servers, sessions
+from mcpctld.api import (
+    clients,
+    daemon,
+    events,
+    metrics,
+    openapi,
+    secrets,
+    servers,
+    sessions,
+    tunnels,
+    wake,
+)
 from mcpctld.api.route import Access, Route
 
 OPEN, READ, WRITE = Access.OPEN, Access.READ, Access.WRITE
@@ -21,12 +32,24 @@ ROUTES: tuple[Route, ...] = (
           "All configured servers.", shapes.ServerList),
     Route("GET", "/v1/servers/{name}", READ, servers.show_server,
           "One server.", shapes.ServerInfo),
+    Route("POST", "/v1/servers/{name}/wake", WRITE, wake.wake_server,
+          "Start the Fly machine of a server, and answer when it is awake.", shapes.Woken),
+    Route("GET", "/v1/cost", READ, wake.show_cost,
+          "Machine-seconds of each server, by who kept its machine awake.", shapes.Cost),
     Route("POST", "/v1/reload", WRITE, daemon.reload,
           "Read the configuration files again.", shapes.Reloaded),
     Route("GET", "/v1/sessions", READ, sessions.list_sessions,
           "All attached clients.", shapes.SessionList),
     Route("DELETE", "/v1/sessions/{id}", WRITE, sessions.end_session,
           "End one session, and answer when it is gone.", shapes.Nothing),
+    Route("GET", "/v1/tunnels", READ, tunnels.list_tunnels,
+          "All tunnels, and how they do.", shapes.TunnelList),
+    Route("POST", "/v1/tunnels/{name}/probe", WRITE, tunnels.probe_tunnel,
+          "Open a tunnel, and ask for echoes through it.", shapes.TunnelProbe),
+    Route("GET", "/v1/clients", READ, clients.list_clients,
+          "The config files of MCP clients, as they were last seen.", shapes.ClientFiles),
+    Route("DELETE", "/v1/tunnels/{name}/peer", WRITE, tunnels.forget_tunnel,
+          "Take away the peer that was made for a tunnel.", shapes.Nothing),
     Route("PUT", "/v1/secrets/{server}/{key}", WRITE, secrets.set_secret,
           "Keep a secret of a server.", shapes.Nothing, shapes.SecretValue),
     Route("DELETE", "/v1/secrets/{server}/{key}", WRITE, secrets.delete_secret,

@@ -11,10 +11,16 @@ from collections.abc import Callable, Iterable, Iterator
 from urllib.parse import SplitResult, urlsplit
 
 from mcpctld.config import references
-from mcpctld.model import ServerSpec, Settings
+from mcpctld.config.places import NAME, NAME_RULE
+from mcpctld.model import ServerSpec, Settings, TunnelSpec
 
 _URL_CHARACTERS = re.compile(r"[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]+")  # RFC 3986 §2
 _HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+")
+_PATTERN = re.compile(r"(?:\*\.)?[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,251}[A-Za-z0-9])?")
+_WEBSOCKET = re.compile(
+    r"wss?://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?(?:/[!-~]*)?"
+)
+_WORD = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110 §5.6.2
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")  # RFC 9110 §5.5
 _INSTANCE = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -63,6 +69,47 @@ def settings_problems(settings: Settings) -> Iterator[str]:
             yield f"{field} must be 1 or more"
     if not (math.isfinite(settings.drain_timeout_s) and settings.drain_timeout_s >= 0):
         yield "drain_timeout_s must be a number of seconds, 0 or more"
+    for name, tunnel in settings.tunnels.items():
+        yield from (f"tunnels.{name}: {problem}" for problem in tunnel_problems(name, tunnel))
+
+
+def tunnel_problems(name: str, tunnel: TunnelSpec) -> Iterator[str]:
+    """Everything that is wrong with a tunnel, but for what its file says."""
+    if not NAME.fullmatch(name):
+        yield f"its name breaks the rule: {NAME_RULE}"
+    if tunnel.kind != "wireguard":
+        yield from _fly_tunnel(tunnel)
+    else:
+        if not tunnel.conf.startswith(("/", "~/")) or "\0" in tunnel.conf:
+            yield "conf must be an absolute path"
+        if tunnel.org or tunnel.network or tunnel.region:
+            yield "org, network and region go with kind 'fly'"
+    for pattern in tunnel.hosts:
+        if not _PATTERN.fullmatch(pattern) and not _is_network(pattern):
+            yield f"hosts {pattern!r}: write a name, *.SUFFIX, an address, or a network"
+    if tunnel.websocket is not None and not _WEBSOCKET.fullmatch(tunnel.websocket):
+        yield "websocket must be a URL that begins with wss:// or ws:// and names a host"
+    if not (math.isfinite(tunnel.close_after_s) and tunnel.close_after_s > 0):
+        yield "close_after_s must be a number of seconds above 0"
+
+
+def _fly_tunnel(tunnel: TunnelSpec) -> Iterator[str]:
+    if tunnel.conf:
+        yield "conf goes with kind 'wireguard'"
+    if not tunnel.org:
+        yield f"kind {tunnel.kind!r} needs org, the name of an organisation; fly orgs list shows them"
+    for field in ("org", "network", "region"):
+        value = getattr(tunnel, field)
+        if value and not _WORD.fullmatch(value):
+            yield f"{field} {value!r}: a name has letters, digits and -"
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return False
+    return True
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:

@@ -84,6 +84,10 @@ class SecretStore:
                 self._cache[server, key] = value
         return value
 
+    def forget(self) -> None:
+        """Ask anew for every value: another process may have changed some."""
+        self._cache.clear()
+
     async def set(self, server: str, key: str, value: str) -> None:
         """Store a value in place of the one that is there."""
         check_name(server, "server")

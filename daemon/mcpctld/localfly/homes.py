@@ -68,6 +68,8 @@ class Homes:
             return self._prepare(app, machine, secrets, again)
         except OSError as exc:
             raise CannotRun(f"cannot prepare its folder: {exc.strerror or exc}") from exc
+        except ValueError as exc:  # a zero byte in a path, say
+            raise CannotRun(f"cannot prepare its folder: {exc}") from exc
 
     def _prepare(
         self, app: str, machine: Machine, secrets: Mapping[str, str], again: bool

@@ -10,6 +10,13 @@ import msgspec
 
 from mcpctld.localfly.errors import ApiError
 
+SIGNALS = (
+    "SIGABRT", "SIGALRM", "SIGFPE", "SIGHUP", "SIGILL", "SIGINT", "SIGKILL", "SIGPIPE", "SIGQUIT",
+    "SIGSEGV", "SIGTERM", "SIGTRAP", "SIGUSR1", "SIGUSR2",
+)  # fmt: skip
+"""`SignalRequest` of the OpenAPI document."""
+PORTS = 65536
+
 
 class _Part(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Unset fields stay unset: what was not given is not shown."""
@@ -226,11 +233,29 @@ def read_config(value: object) -> dict[str, Any]:
         raise ApiError(400, f"invalid_argument: config: {exc}") from exc
     if not config.image:
         raise ApiError(400, "invalid_argument: config.image is required")
+    _check(config)
     kept: dict[str, Any] = msgspec.to_builtins(config)
     for service in kept.get("services", []):
         if "autostop" in service:
             service["autostop"] = _AUTOSTOP[service["autostop"]]
     return kept
+
+
+def _check(config: MachineConfig) -> None:
+    """Refuse what has the right type and still makes no sense."""
+    services = config.services or []
+    checks = [*(config.checks or {}).values()]
+    checks += [check for service in services for check in service.checks or []]
+    for check in checks:
+        for duration in (check.interval, check.timeout, check.grace_period):
+            parse_duration(duration, 0.0)
+    for port in (*(each.internal_port for each in services), *(each.port for each in checks)):
+        if port is not None and not 0 < port < PORTS:
+            raise ApiError(400, f"invalid_argument: config: {port} is no port")
+    stop = config.stop_config or StopConfig()
+    parse_duration(stop.timeout, 0.0)
+    if stop.signal not in (None, "", *SIGNALS):
+        raise ApiError(400, f"invalid_argument: config: {stop.signal!r} is no signal")
 
 
 _AUTOSTOP: dict[bool | str, bool | str] = {

@@ -162,8 +162,12 @@ class World:
         async with self._writing:
             dirty, self._dirty = self._dirty, set()
             self.changed = trio.Event()
-            for name in dirty:
-                await self._write(name)
+            for name in sorted(dirty):
+                try:
+                    await self._write(name)
+                except BaseException:  # written with the next change
+                    self._dirty |= dirty
+                    raise
 
     async def _write(self, name: str) -> None:
         app = self.apps.get(name)

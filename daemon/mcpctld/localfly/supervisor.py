@@ -34,6 +34,8 @@ from mcpctld.localfly.state import App, World
 
 STOP_S = 5.0
 LONGEST_STOP_S = 300.0
+LAST_STOP_S = 20.0
+"""When all of it ends nobody gets more."""
 DESTROYED_SHOWN_S = 3.0
 _NEVER: tuple[str, ...] = ("/bin/sh", "-c", "sleep 86400")
 """What runs instead of a program that is to never answer."""
@@ -173,12 +175,14 @@ class Supervisor:
 
     async def close(self) -> None:
         """End all processes; what they were is kept, so that they are started again next time."""
-        processes = [seat.process for seat in self._seats.values() if seat.process is not None]
         async with trio.open_nursery() as nursery:
-            for process in processes:
-                process.thaw()
-                process.signal("SIGINT")
-                nursery.start_soon(process.end, STOP_S)
+            for app in self.world.apps.values():
+                for machine in app.machines.values():
+                    process = self.seat(machine).process
+                    if process is not None:
+                        signal, bound_s = _stop_config(machine)
+                        process.signal(signal)
+                        nursery.start_soon(process.end, min(bound_s, LAST_STOP_S))
         for book in self._books.values():
             book.close()
 
@@ -188,9 +192,15 @@ class Supervisor:
         await trio.lowlevel.checkpoint()
         effect: Effect = Boot(after_s)
         again = False
-        while isinstance(effect, Boot):
-            effect = await self._boot(app, machine, effect.after_s, again)
-            again = True
+        try:
+            while isinstance(effect, Boot):
+                effect = await self._boot(app, machine, effect.after_s, again)
+                again = True
+        except Exception:  # a bug costs one machine and no other
+            _log.exception(
+                "localfly.machine_failed", extra={"app": app.name, "machine": machine.id}
+            )
+            effect = self._failed(app, machine, "a bug of localfly; its log says more")
         self.act(app, machine, effect)
 
     async def _boot(self, app: App, machine: Machine, after_s: float, again: bool) -> Effect:
@@ -296,11 +306,9 @@ class Supervisor:
         if timeout_s == 0.0:
             seat.process.kill()
             return
-        stop = machine.config.get("stop_config") or {}
-        seat.process.signal(signal or stop.get("signal") or "SIGINT")
-        bound_s = timeout_s
-        if bound_s is None:
-            bound_s = parse_duration(stop.get("timeout"), STOP_S)
+        usual, usual_s = _stop_config(machine)
+        seat.process.signal(signal or usual)
+        bound_s = usual_s if timeout_s is None else timeout_s
         self._nursery.start_soon(self._kill_later, seat, seat.process, min(bound_s, LONGEST_STOP_S))
 
     async def _kill_later(self, seat: Seat, process: Process, bound_s: float) -> None:
@@ -341,3 +349,9 @@ class Supervisor:
     def _wake(self, seat: Seat) -> None:
         seat.changed.set()
         seat.changed = trio.Event()
+
+
+def _stop_config(machine: Machine) -> tuple[str, float]:
+    """By which signal it is ended, and how many seconds it gets."""
+    stop = machine.config.get("stop_config") or {}
+    return stop.get("signal") or "SIGINT", parse_duration(stop.get("timeout"), STOP_S)

@@ -6,13 +6,14 @@ import os
 import platform
 import time
 from collections import defaultdict
+from collections.abc import Callable
 
 import trio
 
 from mcpctl import shapes, wire
 from mcpctld.config.secrets import SecretStore, fill, missing_secrets, secret_names
 from mcpctld.config.store import ServerStore
-from mcpctld.drivers.http.client import HttpClient
+from mcpctld.drivers.http.client import HttpClient, split_url
 from mcpctld.errors import Conflict, InternalError, McpctlError, NotFound, PeerError, UserError
 from mcpctld.logs import set_level
 from mcpctld.model import Server
@@ -22,6 +23,10 @@ from mcpctld.sessions.events import EventBus
 from mcpctld.sessions.figures import Recorder
 from mcpctld.sessions.recovery import last_words
 from mcpctld.sessions.session import Ending, Services, Session
+from mcpctld.sessions.wakeful import Wakeful
+from mcpctld.tunnels.choice import Tunnels
+from mcpctld.upstreams import Context, Upstream, make_upstream
+from mcpctld.wake.engine import Engine
 
 GREETING_BOUND_S = 5.0
 LAST_CALL_S = 3.0
@@ -40,16 +45,24 @@ class Agent:
         http: HttpClient,
         commons: Commons,
         info: shapes.DaemonInfo,
+        *,
+        tunnels: Tunnels | None = None,
+        wake: Engine | None = None,
     ) -> None:
         self.events = EventBus()
         self.draining = False
         self.hands_over = False
         """Whether sessions go on in the next daemon when this one stops."""
+        self.client_files: Callable[[], list[shapes.ClientFile]] = list
+        """What is seen of the files of clients; whoever watches them sets it."""
         self._store = store
         self._secrets = secrets
         self._info = info
         self._commons = commons
         self._http = http
+        self._tunnels = tunnels
+        self._wake = wake
+        """None where no machine is to be woken: in tests of sessions."""
         self._sessions: dict[str, Session] = {}
         self._recorders: dict[str, Recorder] = defaultdict(Recorder)
         self._left = trio.lowlevel.ParkingLot()
@@ -147,9 +160,28 @@ class Agent:
             shared,
             self._commons.shelf,
             self._store.settings.max_message_bytes,
+            self._transport(server, attached),
         )
         recorder = self._recorders[server.name]
         return Session(f"s{next(self._numbers)}", server, spec, attached, services, recorder)
+
+    def _transport(self, server: Server, attached: Attached) -> Callable[[Context], Upstream]:
+        """How a session makes its transport: over a machine that may sleep, it waits for that to be started."""
+        watch = self._wake.watch(server.name) if self._wake is not None else None
+        if watch is None or server.file is None:
+            return make_upstream
+        who = attached.parent_name or "a client"
+        watch.attached(who)
+        return lambda context: Wakeful(context, make_upstream, watch, who)
+
+    def rest(self, name: str) -> None:
+        """Nobody calls the server of this name: hold nothing open that keeps its machine awake."""
+        server = self._store.servers.get(name)
+        for session in self._sessions.values():
+            if session.profile.server.name == name:
+                session.rest()
+        if server is not None and server.spec.url is not None:
+            self._http.close_idle(split_url(server.spec.url)[0])
 
     def _check_room(self) -> None:
         if self.draining:
@@ -201,8 +233,13 @@ class Agent:
     # ------------------------------------------------------------ Engine
 
     async def reload(self) -> shapes.Reloaded:
-        """Read our files again; what is broken keeps its last good version in force."""
+        """Read our files again; what is broken keeps its last good version in force.
+
+        Another process of the user's may have set secrets, too.
+        """
+        self._secrets.forget()
         changed = await self._store.reload()
+        await self._renew_credentials()
         set_level(self._store.settings.log_level)
         for error in self._store.errors if changed.errors_changed else ():
             _log.warning("config.error", extra={"file": error["file"], "error": error["message"]})
@@ -215,6 +252,8 @@ class Agent:
             )
             for name in (*changed.changed, *changed.removed):
                 self._commons.forget(name)
+            if self._wake is not None:
+                self._wake.apply(self._store.servers)
         return {"servers": list(self._store.servers), "config_errors": self._store.errors}
 
     async def refresh(self) -> None:
@@ -234,6 +273,20 @@ class Agent:
     async def set_secret(self, server: str, key: str, value: str) -> None:
         """Keep a secret."""
         await self._secrets.set(server, key, value)
+        await self._renew_credentials(server)
+
+    async def _renew_credentials(self, name: str | None = None) -> None:
+        """Open sessions go on with the secrets as they are now; where that fails, with those they have."""
+        await trio.lowlevel.checkpoint()
+        for session in tuple(self._sessions.values()):
+            server = session.profile.server
+            if (name is None or server.name == name) and secret_names(server.spec):
+                try:
+                    session.renew_credentials(await fill(server, self._secrets))
+                except McpctlError as exc:
+                    _log.warning(
+                        "session.old_secrets", extra={"session": session.id, "error": str(exc)}
+                    )
 
     async def delete_secrets(self, server: str) -> None:
         """Forget a server's secrets."""
@@ -242,6 +295,34 @@ class Agent:
     async def delete_secret(self, server: str, key: str) -> None:
         """Forget one secret of a server."""
         await self._secrets.delete(server, key)
+
+    def tunnels(self) -> shapes.TunnelList:
+        """All tunnels, now."""
+        return {"tunnels": self._tunnels.infos() if self._tunnels is not None else []}
+
+    async def probe_tunnel(self, name: str) -> shapes.TunnelProbe:
+        """Ask for echoes through a tunnel."""
+        if self._tunnels is None:
+            raise NotFound(f"there is no tunnel {name!r}")  # noqa: ASYNC910
+        return await self._tunnels.probe(name)
+
+    async def wake(self, name: str) -> shapes.Woken:
+        """Have a server's machine awake, and wait for that. Raises why it is not."""
+        if self._wake is None:
+            raise UserError("this daemon wakes no machines")
+        if name not in self._store.servers:
+            await self.reload()
+        return await self._wake.wake(self._store.get(name).name)
+
+    def cost(self) -> shapes.Cost:
+        """How many machine-seconds each server has used, and for whom."""
+        return self._wake.cost() if self._wake is not None else {"servers": []}
+
+    async def forget_tunnel(self, name: str) -> None:
+        """Take away what was made for a tunnel."""
+        if self._tunnels is None:
+            raise NotFound(f"there is no tunnel {name!r}")  # noqa: ASYNC910
+        await self._tunnels.forget(name)
 
     def status(self) -> shapes.Status:
         """Everything, now."""
@@ -253,13 +334,19 @@ class Agent:
             ],
             "sessions": sessions,
             "config_errors": self._store.errors,
+            "clients": self.client_files(),
         }
+
+    def folders(self) -> list[str]:
+        """The folders in which clients were started, the newest last."""
+        cwds = [session.profile.cwd for session in self._sessions.values()]
+        return [cwd for cwd in cwds if cwd]
 
     def _describe(self, server: Server, sessions: list[shapes.SessionInfo]) -> shapes.ServerInfo:
         spec = server.spec
         recorder = self._recorders[server.name]
         shared = self._commons.named(server.name)
-        return {
+        info: shapes.ServerInfo = {
             "name": server.name,
             "kind": server.kind,
             "url": spec.url,
@@ -275,6 +362,10 @@ class Agent:
             "figures": recorder.figures(),
             "last_error": recorder.last_error,
         }
+        machine = self._wake.describe(server.name) if self._wake is not None else None
+        if machine is not None:
+            info["machine"] = machine
+        return info
 
 
 def describe_daemon(activation: shapes.Activation, log_file: str) -> shapes.DaemonInfo:

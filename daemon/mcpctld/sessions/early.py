@@ -313,6 +313,12 @@ class Early(Layer):
 
     # ------------------------------------------------------------ up and down
 
+    def rest(self) -> None:
+        """The server's machine may sleep from now on: what comes next finds it down, as at the beginning."""
+        self._up, self._silent_since = False, math.inf
+        self._update_passing()
+        self.below.rest()
+
     def _came_up(self) -> None:
         if not self._up:
             self._up, self._silent_since = True, math.inf

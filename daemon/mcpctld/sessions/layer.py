@@ -46,6 +46,14 @@ class Layer(Upstream):
         """Close what is below."""
         await self.below.aclose()
 
+    def abandon(self) -> None:
+        """Leave what is below."""
+        self.below.abandon()
+
+    def rest(self) -> None:
+        """Let it rest."""
+        self.below.rest()
+
     @property
     def name(self) -> str:
         """That of the transport."""

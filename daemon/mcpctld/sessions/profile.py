@@ -38,7 +38,7 @@ class Profile:
         self._client = attached.parent_name
         self._client_version: str | None = None
         self._protocol_version: str | None = None
-        self._cwd = attached.cwd
+        self.cwd = attached.cwd
         self._pid = attached.pid
         self._started_at = time.time()
 
@@ -99,7 +99,7 @@ class Profile:
             "server": self.server.name,
             "client": self._client,
             "client_version": self._client_version,
-            "cwd": self._cwd,
+            "cwd": self.cwd,
             "pid": self._pid,
             "transport": transport,
             "bridge": bridge,

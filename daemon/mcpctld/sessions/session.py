@@ -253,6 +253,11 @@ class Session:
             self._answers.fail_all(error)
             self.end(Ending(wire.exit_code(error.kind), f"mcpctl: {error}", "server"))
 
+    def rest(self) -> None:
+        """Nobody calls: hold nothing open that keeps the server's machine awake."""
+        if self._upstream is not None and self._ending is None:
+            self._upstream.rest()
+
     async def drain(self, seconds: float) -> None:
         """Take no more requests, let those in flight finish, answer the rest with an error, and end."""
         if self._upstream is not None:
@@ -263,6 +268,10 @@ class Session:
             Unreachable("the daemon is stopping, and the call was not finished in time")
         )
         self.end(STOPPED)
+
+    def renew_credentials(self, spec: ServerSpec) -> None:
+        """From now on send the headers of `spec`. The dictionary is the one that all parts of the session hold."""
+        self._spec.headers.update(spec.headers)
 
     async def hand_over(self, seconds: float) -> None:
         """Read no more requests, let those in flight finish, leave the rest to the next daemon, and end."""

@@ -101,6 +101,16 @@ class Upstream(abc.ABC):
         `run` is cancelled afterwards; nothing is sent any more.
         """
 
+    def abandon(self) -> None:
+        """The same without a word to the server: its machine may sleep, and is not to be woken for that."""
+        self.surrender()
+
+    def rest(self) -> None:  # noqa: B027  (some hold nothing open)
+        """Nobody calls: let go of what is held open, so that the server's machine may sleep.
+
+        The session stays; whatever is sent next takes it up again.
+        """
+
     @property
     def name(self) -> str:
         """The transport in use, to show; `auto` answers with what it found."""

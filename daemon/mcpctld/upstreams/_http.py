@@ -39,6 +39,7 @@ class Endpoint:
         self._spec = context.spec
         self._patience_s = context.spec.connect_timeout_s
         self._cookies: dict[str, str] = {}
+        self._seen = dict(self._spec.headers)
         self._fixed = self._fixed_headers()
 
     def _fixed_headers(self) -> tuple[tuple[str, str], ...]:
@@ -64,6 +65,9 @@ class Endpoint:
         renewable: bool = False,
     ) -> Exchange:
         """Send a request to this endpoint; `handler` hears the answer. The flags are those of `Request`."""
+        if self._spec.headers != self._seen:  # a secret was set anew
+            self._seen = dict(self._spec.headers)
+            self._fixed = self._fixed_headers()
         all_headers = (*headers, *self._fixed, *self._cookie_header())
         lasting = lasting or method == "GET"  # every GET of ours is a stream
         request = Request(method, self.target, all_headers, body, repeatable, lasting, renewable)

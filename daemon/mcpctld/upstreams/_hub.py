@@ -53,6 +53,11 @@ def join(context: Context, owner: Owner, post: Post, version: str, wanted: Filte
     return seat
 
 
+def hubs_of(shared: Shared) -> "list[Hub]":
+    """All hubs of a server, one for each revision that its clients speak."""
+    return [hub for hub in shared.hubs.values() if isinstance(hub, Hub)]
+
+
 class _Stream(Aside):
     """One listen to the server."""
 
@@ -99,6 +104,8 @@ class Hub:
         self._gap = False
         """There was no stream for a while."""
         self._delay_s = FIRST_DELAY_S
+        self._resting = False
+        """No stream is wanted until somebody calls."""
         self._timer = trio.CancelScope()
         self._streams = 0
 
@@ -110,7 +117,7 @@ class Hub:
         if self._stream is not None and self._stream.wanted.covers(seat.wanted):
             seat.acknowledge(self._stream.honoured & seat.wanted)
         else:
-            self._pausing = False
+            self._pausing = self._resting = False
             self._adjust()
 
     def leave(self, seat: Seat) -> None:
@@ -126,7 +133,7 @@ class Hub:
         """Have a stream for what is wanted now, or none."""
         if not self._seats:
             self._close()
-        elif self._next is None and not self._pausing:
+        elif self._next is None and not self._pausing and not self._resting:
             wanted = union(seat.wanted for seat in self._seats)
             if self._stream is None or self._stream.wanted != wanted:
                 self._open(wanted)
@@ -140,12 +147,26 @@ class Hub:
         self._start_timer(self._bound, stream)
         stream.begin()
 
-    def _close(self) -> None:
+    def rest(self) -> None:
+        """Let go of the stream until `resume`, unless a client still waits for it to stand."""
+        if all(seat.honoured is not None for seat in self._seats):
+            self._drop_streams()
+            self._resting, self._pausing, self._gap = True, False, True
+
+    def resume(self) -> None:
+        """Have a stream again."""
+        self._resting = False
+        self._adjust()
+
+    def _drop_streams(self) -> None:
         self._timer.cancel()
         for stream in (self._stream, self._next):
             if stream is not None:
                 stream.cancel()
         self._stream = self._next = None
+
+    def _close(self) -> None:
+        self._drop_streams()
         if self._shared.hubs.get(self._key) is self:
             del self._shared.hubs[self._key]
 

@@ -107,6 +107,8 @@ class WrapCore:
         self._within_line = False
         self._proven = False
         self._busy: Conflict | None = None
+        self._needed: trio.Event | None = None
+        """While at rest: set when somebody sends something."""
         self._wrong: McpctlError | None = None
         self._pumping = False
 
@@ -133,6 +135,12 @@ class WrapCore:
             self._close()
         return unsent
 
+    def rest(self) -> None:
+        """Let go of the GET until somebody sends something, if no answer may come on it."""
+        if self._standing and self._stream is not None and not self._sharing.in_flight:
+            self._needed = trio.Event()
+            self._stream.cut(Unreachable("nobody called for a while, and the server may sleep"))
+
     def _count(self) -> None:
         self._shared.sharing = len(self._seats)
 
@@ -142,6 +150,8 @@ class WrapCore:
             for request in requests_in(message):
                 self._seats[member].downstream.fail(request.id, self._busy)
             return
+        if self._needed is not None:
+            self._needed.set()
         self._sharing.send(member, message)
         self._pump()
 
@@ -211,8 +221,12 @@ class WrapCore:
                     self._busy = exc
             except (Unreachable, TimedOut) as exc:
                 self._give_up(exc)
-            await trio.sleep(delay)
-            delay = min(delay * 2, LAST_DELAY_S)
+            if self._needed is not None:
+                await self._needed.wait()
+                self._needed = None
+            else:
+                await trio.sleep(delay)
+                delay = min(delay * 2, LAST_DELAY_S)
 
     async def _listen(self) -> None:
         """One GET, to its end. Raises what it was refused with."""

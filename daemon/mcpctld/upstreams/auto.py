@@ -256,6 +256,15 @@ class Auto(Upstream):
         self._closed = True
         await self._inner.aclose()
 
+    def abandon(self) -> None:
+        """Leave the transport in use."""
+        self._closed = True
+        self._inner.abandon()
+
+    def rest(self) -> None:
+        """Let the transport in use rest."""
+        self._inner.rest()
+
 
 def _speaks_for_sse(refusal: Refusal) -> bool:
     """Whether an answer to `initialize` is one that only a server of 2024-11-05 should give."""

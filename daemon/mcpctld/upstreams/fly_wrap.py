@@ -110,6 +110,11 @@ class FlyWrap(Upstream):
         unsent, self._unsent = self._unsent, []
         return unsent
 
+    def rest(self) -> None:
+        """Let go of the GET, if no other session needs it."""
+        if self._core is not None:
+            self._core.rest()
+
     async def aclose(self) -> None:
         """Nothing is said to the process when nobody else uses it; it goes on living in its machine."""
         self.surrender()

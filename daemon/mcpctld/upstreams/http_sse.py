@@ -229,6 +229,11 @@ class HttpSse(Upstream):
         """Stop at once; what was not sent."""
         return self._posts.close()
 
+    def rest(self) -> None:
+        """End the stream, and the session with it: whatever is sent next is sent in another one."""
+        if self._stream is not None and self._spoken and not self._waiting:
+            self._stream.cut(Unreachable("nobody called for a while, and the server may sleep"))
+
     async def aclose(self) -> None:
         """Nothing is said: the end of the stream is the end of the session."""
         self._posts.close()

@@ -27,6 +27,7 @@ from mcpctld.upstreams._base import Context, Upstream, give_back
 from mcpctld.upstreams._deadlines import Deadlines
 from mcpctld.upstreams._hearing import Hearing
 from mcpctld.upstreams._http import ACCEPT, MAX_REDIRECTS, Endpoint, visible_text
+from mcpctld.upstreams._hub import hubs_of
 from mcpctld.upstreams._lane import Lane, Load, method_of
 from mcpctld.upstreams._listen import Listener
 from mcpctld.upstreams._modern import Duties
@@ -68,6 +69,10 @@ class StreamableHttp(Upstream):
         self._duties = Duties(context, self, self.submit)
         self._session = 0  # counts those that the server has opened
         self._suspected = False
+        self._listens = False
+        """The session has a stream, as far as is known."""
+        self._rests = False
+        """The streams were let go until something is sent."""
         self._posts: dict[Hashable, Post] = {}
         self._open: set[Post] = set()
         self._modern = False
@@ -87,16 +92,36 @@ class StreamableHttp(Upstream):
                     self.max_message_bytes,
                     self._hearing.end,
                 ).run()
+                self._listens = False  # the server offers none
 
     def _begin_listening(self) -> None:
         """The session is complete."""
+        self._listens = True
         self._begun.set()
         self._listening.cancel()
+
+    def rest(self) -> None:
+        """Let go of the streams, of the one that is shared with other sessions too: nobody calls in any of them."""
+        for hub in hubs_of(self.context.shared):
+            hub.rest()
+        self._rests = True
+        self._listening.cancel()
+
+    def _take_up(self) -> None:
+        """Ask for the streams again: what is called now may have the server ask back."""
+        self._rests = False
+        for hub in hubs_of(self.context.shared):
+            hub.resume()
+        if self._listens:
+            self._hearing.begin()
+            self._begin_listening()
 
     # ------------------------------------------------------------ sending
 
     def send(self, message: Message | Batch) -> None:
         """POST it, at once or when the one before it has arrived."""
+        if self._rests:
+            self._take_up()
         self._load.add(len(message.raw))
         self.lane.send(message)
 
@@ -230,6 +255,7 @@ class StreamableHttp(Upstream):
         """Keep the revision that the server chose; whatever was listened to belongs to the session before."""
         self.version = visible_text(read_initialize_result(answer).protocol_version)
         self._session += 1
+        self._listens = False
         self._listening.cancel()
 
     def waits_for(self, key: Hashable) -> bool:
@@ -355,6 +381,11 @@ class StreamableHttp(Upstream):
             self._give_up(post)
         self._deadlines.clear()
         return queued
+
+    def abandon(self) -> None:
+        """Close what is open, and let the server find out by itself."""
+        self.surrender()
+        self._listening.cancel()
 
     async def aclose(self) -> None:
         """Close what is open, and delete the session: a server should not have to guess that we are gone."""

@@ -1,5 +1,7 @@
 """Requests that wait: for a machine that starts, for room under a hard limit; and what becomes of hopeless ones."""
 
+import functools
+
 import pytest
 import trio
 
@@ -36,6 +38,34 @@ async def test_forty_requests_wait_for_one_start(autojump_clock, state):
         assert machine.starts == 1
         assert 5 <= trio.current_time() <= 6.1  # no later than a pause between two knocks
         assert len(fleet.said("[PC01]")) == 1
+
+
+async def test_thirty_machines_start_at_once_each_once(autojump_clock):
+    """And every request has its answer a second after the cold start at the latest."""
+    async with open_town() as fleet:
+        names = [f"app{number}" for number in range(30)]
+        settings = {"state": "stopped", "cold_start_s": 2}
+        machines = [await fleet.add_app(name).add(f"m-{name}", **settings) for name in names]
+        async with trio.open_nursery() as nursery:
+            for name in names:
+                for _ in range(2):
+                    nursery.start_soon(functools.partial(ask, fleet, host=f"{name}.localhost"))
+        assert trio.current_time() <= 3
+        assert [(machine.starts, machine.visits) for machine in machines] == [(1, 2)] * 30
+
+
+async def test_a_machine_that_fails_says_why(autojump_clock):
+    async with open_town() as fleet:
+        refused = Refused(412, "machine is failed: no such image")
+        machine = await fleet.add_app().add("m1", state="stopped", refusals=[refused])
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask_many, fleet, 1)
+            await trio.sleep(0.1)
+            machine.state = "failed"
+            answer = await ask(fleet)
+        assert answer.status == 503
+        assert fleet.said("the machine is failed (machine is failed: no such image)")
+        assert trio.current_time() < 6
 
 
 async def test_a_start_that_somebody_else_has_begun_is_waited_for(autojump_clock):

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mcpctld.localfly.edge.names import Named, read_host
+from mcpctld.localfly.edge.names import Named, is_of_another_page, read_host
+from mcpctld.protocols.http1 import Headers
 
 LABELS = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,20}[a-z0-9])?", fullmatch=True)
 
@@ -51,3 +52,24 @@ def test_every_app_has_two_addresses_of_each_kind(app, suffix):
 def test_anything_may_come(host):
     named = read_host(host)
     assert named is None or named.app in host.lower()
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, False),
+        ({"origin": "http://time.flycast.localhost:80"}, False),
+        ({"origin": "http://TIME.flycast.localhost:80", "sec-fetch-site": "same-origin"}, False),
+        ({"sec-fetch-site": "none"}, False),
+        ({"origin": "http://time.flycast.localhost:81"}, True),
+        ({"origin": "https://evil.example"}, True),
+        ({"origin": "null"}, True),
+        ({"origin": ""}, True),
+        ({"sec-fetch-site": "cross-site"}, True),
+        ({"sec-fetch-site": "same-site"}, True),
+    ],
+)
+def test_pages_from_elsewhere_are_known(fields, expected):
+    pairs = {"host": "time.flycast.localhost:80"} | fields
+    headers = Headers([(name.encode(), value.encode()) for name, value in pairs.items()])
+    assert is_of_another_page(headers) is expected

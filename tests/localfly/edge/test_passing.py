@@ -86,7 +86,7 @@ async def test_a_request_may_come_byte_by_byte(autojump_clock):
             assert [(await caller.answer()).told["body"] for _ in range(2)] == ["hello", "world"]
 
 
-async def test_a_hundred_clients_at_once_get_their_own(autojump_clock):
+async def test_forty_clients_at_once_get_their_own(autojump_clock):
     async def one(fleet: Town, number: int) -> None:
         body = random.Random(number).randbytes(20_000)
         async with calling(fleet) as caller:
@@ -101,9 +101,9 @@ async def test_a_hundred_clients_at_once_get_their_own(autojump_clock):
         for name in ("m1", "m2", "m3"):
             await app.add(name, mirror)
         async with trio.open_nursery() as nursery:
-            for number in range(100):
+            for number in range(40):
                 nursery.start_soon(one, fleet, number)
-        assert len(done) == 100
+        assert len(done) == 40
         assert all(machine.visits and not machine.open for machine in app.machines.values())
 
 

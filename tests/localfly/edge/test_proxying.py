@@ -72,6 +72,13 @@ async def test_an_app_is_reached_by_the_addresses_that_it_has(
         assert (await ask(fleet, host=host)).status == status
 
 
+@pytest.mark.parametrize(("host", "status"), [("time.flycast", 403), ("time.localhost", 200)])
+async def test_web_pages_do_not_reach_the_private_network(autojump_clock, host, status):
+    async with open_town() as fleet:
+        await fleet.add_app(private=True).add("m1")
+        assert (await ask(fleet, host=host, Origin="https://evil.example")).status == status
+
+
 async def test_a_connection_takes_one_request_after_the_other_also_ahead_of_time(autojump_clock):
     async with open_town() as fleet:
         await fleet.add_app().add("m1")
@@ -120,6 +127,27 @@ async def test_a_body_is_asked_for_where_the_client_waits_for_that(autojump_cloc
             answer = await caller.answer()
         assert answer.told["body"] == "{}"
         assert answer.seen("expect") == []
+
+
+@pytest.mark.parametrize(("host", "status"), [("time.localhost", 413), ("other.localhost", 404)])
+async def test_a_body_that_nobody_wants_need_not_be_sent(autojump_clock, host, status):
+    async def refuse(visit: Visit) -> None:
+        await visit.answer(b"", "413 Too Large")
+
+    async with open_town() as fleet:
+        await fleet.add_app().add("m1", refuse)
+        for _ in range(10):  # whichever is first, the client hears of nothing after its answer
+            async with calling(fleet) as caller:
+                head = request("POST", host=host, Expect="100-continue", Content_Length="5000000")
+                await caller.send(head)
+                told, fields = await caller.head()
+                if told == 100:
+                    told, fields = await caller.head()
+                assert told == status
+                assert dict(fields)["Connection" if status == 404 else "connection"] == "close"
+                length = dict(fields)["Content-Length" if status == 404 else "content-length"]
+                await caller.exactly(int(length))
+                assert await caller.until(b"never") == b""
 
 
 async def test_the_body_streams_while_the_answer_does(autojump_clock):

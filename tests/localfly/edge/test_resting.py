@@ -87,3 +87,26 @@ async def test_a_machine_that_is_just_used_again_and_again_stays(autojump_clock)
             await trio.sleep(PERIOD_S * 0.7)
             assert (await ask(fleet)).status == 200
         assert machine.starts == 0
+
+
+async def test_a_machine_that_somebody_else_has_just_started_gets_its_time(autojump_clock):
+    async with open_town(autostop_period_s=PERIOD_S) as fleet:
+        machine = await fleet.add_app().add("m1")
+        assert (await ask(fleet)).status == 200
+        await trio.sleep(1.9 * PERIOD_S)
+        await fleet.stop(machine, "a test")
+        await trio.sleep(5)
+        await fleet.start(machine, "a test")
+        await trio.sleep(PERIOD_S * 0.9)  # with a look in it
+        assert machine.state == "started"
+        await trio.sleep(PERIOD_S * 1.2)
+        assert machine.state == "stopped"
+
+
+async def test_one_that_was_refused_is_tried_again_in_the_next_pass(autojump_clock):
+    async with open_town(autostop_period_s=PERIOD_S) as fleet:
+        machine = await fleet.add_app().add("m1")
+        machine.keeps = 2
+        await trio.sleep(4.5 * PERIOD_S)
+        assert machine.state == "stopped"
+        assert len(fleet.said("stop was refused: leased")) == 2

@@ -119,6 +119,8 @@ class Machine:
     """What the next starts are answered with."""
     crashes: int = 0
     """How many starts end at once."""
+    keeps: int = 0
+    """How many stops are refused."""
     starts: int = 0
     visits: int = 0
     open: int = 0
@@ -248,6 +250,9 @@ class Town:
 
     async def stop(self, machine: Machine, reason: str) -> None:
         await trio.lowlevel.checkpoint()
+        if machine.keeps:
+            machine.keeps -= 1
+            raise Refused(409, "leased")
         machine.end("stopped")
 
     async def suspend(self, machine: Machine, reason: str) -> None:

@@ -11,6 +11,7 @@ from mcpctld.protocols.inet.dns.message import Kind
 from mcpctld.protocols.inet.dns.names import encode_name
 from mcpctld.protocols.inet.drops import Drop
 from mcpctld.protocols.inet.events import (
+    Accepted,
     Answered,
     Closed,
     Connected,
@@ -549,3 +550,73 @@ def test_a_hundred_connections_share_one_way_fairly():
 
     assert network.run(step)
     assert min(got.values()) > 0.5 * sum(got.values()) / len(got)
+
+
+# ---------------------------------------------------------------- connections that peers begin
+
+
+def listening(*ports: int) -> Stack:
+    return Stack(OURS, 1420, entropy(1), accepts=lambda port: port in ports)
+
+
+def exchange(left: Stack, right: Stack, now: float = NOW) -> None:
+    """Carry packets between the two until there are none."""
+    while True:
+        there, back = left.packets_to_send(now), right.packets_to_send(now)
+        if not there and not back:
+            return
+        for packet in there:
+            right.receive_packet(packet, now)
+        for packet in back:
+            left.receive_packet(packet, now)
+
+
+def test_a_port_that_takes_connections():
+    server, client = listening(80), Stack(THEIRS, 1420, entropy(2))
+    ours = client.connect(OURS, 80, NOW)
+    exchange(client, server)
+    [accepted, connected] = events(server)
+    assert isinstance(accepted, Accepted)
+    assert connected == Connected(accepted.connection)
+    theirs = accepted.connection
+    assert ours.send_data(b"question" * 1000) == 8000
+    assert theirs.send_data(b"answer") == 6
+    exchange(client, server)
+    assert theirs.receive_data(9000) == b"question" * 1000
+    assert ours.receive_data(9000) == b"answer"
+    assert (ours.statistics().mss, theirs.statistics().mss) == (1360, 1360)
+    ours.send_eof()
+    theirs.send_eof()
+    exchange(client, server)
+    assert (ours.receive_data(1), theirs.receive_data(1)) == (b"", b"")
+    assert (theirs.outcome, ours.outcome) == (Outcome.DONE, Outcome.DONE)
+
+
+def test_the_answer_to_a_syn_that_is_lost_is_sent_again():
+    server, client = listening(80), Stack(THEIRS, 1420, entropy(2))
+    ours = client.connect(OURS, 80, NOW)
+    [syn] = client.packets_to_send(NOW)
+    server.receive_packet(syn, NOW)
+    assert [segment.flags for segment in segments(server.packets_to_send(NOW))] == [SYN | ACK]
+    server.handle_timer(NOW + 1.5)
+    exchange(client, server, NOW + 1.5)
+    assert ours.state is State.ESTABLISHED
+
+
+def test_other_ports_and_other_segments_begin_nothing():
+    server = listening(80)
+    for flags, port in ((SYN, 81), (SYN | ACK, 80), (SYN | FIN, 80), (ACK, 80), (FIN, 80)):
+        peer = Flow(THEIRS, PORT, OURS, port)
+        server.receive_packet(peer.encode(1, 1, flags, 1000), NOW)
+    server.receive_packet(Flow(GROUP, PORT, OURS, 80).encode(1, 0, SYN, 1000), NOW)
+    assert server.statistics().connections == 0
+    assert dropped(server, *[Drop.NO_SOCKET] * 6)
+
+
+def test_too_many_begin_connections(monkeypatch):
+    monkeypatch.setattr(stack, "MAX_CONNECTIONS", 3)
+    server = listening(80)
+    for port in range(PORT, PORT + 5):
+        server.receive_packet(Flow(THEIRS, port, OURS, 80).encode(1, 0, SYN, 1000), NOW)
+    assert server.statistics().connections == 3
+    assert dropped(server, Drop.QUEUE_FULL, Drop.QUEUE_FULL)

@@ -48,10 +48,11 @@ class HttpClient:
         """Send a request, without waiting; see `ResponseHandler` for how the answer comes."""
         return self.pool(origin).submit(request, handler, patience_s)
 
-    def close_idle(self) -> None:
-        """Close every connection that nobody uses."""
-        for pool in self._pools.values():
-            pool.close_idle()
+    def close_idle(self, origin: Origin | None = None) -> None:
+        """Close every connection that nobody uses; of one origin, if it is given."""
+        for of, pool in self._pools.items():
+            if origin in (None, of):
+                pool.close_idle()
 
     def renew(self, why: str) -> None:
         """The network is another one, or we have slept: have connections re-made before the next request needs them.

@@ -1,7 +1,7 @@
 """A stack and the tunnel that it lives in: packets, time, and what users wait for."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from ipaddress import IPv6Address
 from typing import Protocol
 
@@ -12,6 +12,7 @@ from mcpctld.errors import Unreachable
 from mcpctld.protocols.inet.dns.message import Answer, Kind
 from mcpctld.protocols.inet.dns.resolver import Lookup
 from mcpctld.protocols.inet.events import (
+    Accepted,
     Answered,
     Closed,
     Connected,
@@ -43,11 +44,17 @@ class PacketLink(Protocol):
 
 
 class Host:
-    """Pumps a stack while `run` runs. Times are trio's."""
+    """Pumps a stack while `run` runs. Times are trio's. `accept` is given each connection that a peer begins."""
 
-    def __init__(self, stack: Stack, link: PacketLink) -> None:
+    def __init__(
+        self,
+        stack: Stack,
+        link: PacketLink,
+        accept: Callable[[TunnelStream], None] = lambda stream: None,
+    ) -> None:
         self.stack = stack
         self._link = link
+        self._accept = accept
         self._streams: dict[Connection, TunnelStream] = {}
         self._waiting: dict[Lookup | Ping, trio.Event] = {}
         self._alarm = trio.CancelScope()
@@ -102,6 +109,9 @@ class Host:
 
     def _tell(self, event: Event) -> None:
         match event:
+            case Accepted(connection):
+                stream = self._streams[connection] = TunnelStream(connection, self.flush)
+                self._accept(stream)
             case Connected(connection) | Readable(connection) | Writable(connection):
                 self._notice(connection)
             case Closed(connection):

@@ -22,7 +22,7 @@ class Left(Exception):
     """The client has gone."""
 
 
-def _nobody() -> None:
+def nobody() -> None:
     """Nobody wants to know."""
 
 
@@ -31,11 +31,14 @@ class Client:
 
     def __init__(self, stream: trio.SocketStream) -> None:
         self.stream = stream
-        self.touch: Callable[[], None] = _nobody
+        self.touch: Callable[[], None] = nobody
         self.reader = http1.RequestReader(http1.Bounds(body=MOST_BYTES))
+        self._sending = trio.Lock()
+        self._answering = False
 
     async def next_head(self, bound_s: float) -> http1.Head | http1.Broken | None:
         """The next request; what is wrong with it; None when the client has left, or asks nothing for so long."""
+        self._answering = False
         with trio.move_on_after(bound_s):
             while (event := self.reader.next_event()) is None:
                 if not await self.receive():
@@ -58,7 +61,18 @@ class Client:
         return bool(data)
 
     async def send(self, data: bytes) -> None:
-        """Send all of it. Raises `Left`."""
+        """Send all of it, of an answer. Raises `Left`."""
+        async with self._sending:
+            self._answering = True
+            await self._send(data)
+
+    async def proceed(self) -> None:
+        """Have the client send the body, unless the answer is under way already (RFC 9110 §10.1.1). Raises `Left`."""
+        async with self._sending:
+            if not self._answering:
+                await self._send(http1.CONTINUE)
+
+    async def _send(self, data: bytes) -> None:
         try:
             await self.stream.send_all(data)
         except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
@@ -108,7 +122,7 @@ class Body:
     async def fill(self, client: Client) -> None:  # noqa: ASYNC910  (at once after what cannot be read)
         """Read the body to its end, then watch the client. Returns when it has left, or sends what cannot be read."""
         if self._head.expects_continue and not (self._data or self.ended):
-            await client.send(http1.CONTINUE)
+            await client.proceed()
         while not (self.ended or self.broken):
             if self._is_ahead():
                 await self._room.park()

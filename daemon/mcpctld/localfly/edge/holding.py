@@ -116,6 +116,7 @@ class _Attempt:
         self._patience = patience
         self.refused = False
         """The last start was."""
+        self._refusal = ""
         self._starts = 0
         self._said: set[str] = set()
 
@@ -128,7 +129,8 @@ class _Attempt:
         if machine.state in RUNNING:
             return await self._knock(machine)
         if machine.state in LOST:
-            return self._say(f"[PM08] the machine is {machine.state}")  # noqa: ASYNC910  (at once where nothing can be done)
+            why = f" ({self._refusal})" if self._refusal else ""
+            return self._say(f"[PM08] the machine is {machine.state}{why}")  # noqa: ASYNC910  (at once where nothing can be done)
         if machine.state in RESTING:
             return await self._start(machine)
         await trio.lowlevel.checkpoint()
@@ -141,6 +143,7 @@ class _Attempt:
             await self._fleet.start(machine, "a request")
         except Refused as exc:
             self.refused = True
+            self._refusal = str(exc)
             self._say(f'[PM01] machines API returned an error: "{exc}"')
         else:
             self._starts += 1

@@ -16,7 +16,7 @@ from mcpctld.localfly.edge.client import Body, Client, Left
 from mcpctld.localfly.edge.finding import Finder, Place
 from mcpctld.localfly.edge.headers import Visit
 from mcpctld.localfly.edge.link import Link
-from mcpctld.localfly.edge.names import Named, read_host
+from mcpctld.localfly.edge.names import Named, is_of_another_page, read_host
 from mcpctld.localfly.edge.remembering import Memory, ReplayCache, Source
 from mcpctld.localfly.edge.replay import MOST_REPLAYS, Replay
 from mcpctld.localfly.edge.settings import Service, find_service
@@ -99,7 +99,7 @@ class Journey:
             await self._travel(nursery, self._first_way())
             return "keep" if self._attempt.kept else "finish"
         except Unanswerable as exc:
-            self._log("error", f"[{exc.code}] {exc}")
+            self._log("error", exc.line)
             return await self._refuse(exc.status, str(exc))
         except Cut as exc:
             self._log("warning", f"the connection was cut: {exc}")
@@ -129,7 +129,9 @@ class Journey:
         app = self._fleet.app(self._named.app)
         if app is None or not (app.private if self._named.private else app.public):
             kind = "private" if self._named.private else "public"
-            raise Unanswerable(404, "PR00", f"no app with a {kind} address has this name")
+            raise Unanswerable(404, "", f"no app with a {kind} address has this name")
+        if self._named.private and is_of_another_page(self._head.headers):
+            raise Unanswerable(403, "", "web pages do not reach the private network")
         return Way(app.name, read_wish(self._head.headers))
 
     async def _travel(self, nursery: trio.Nursery, first: Way) -> None:
@@ -156,7 +158,7 @@ class Journey:
 
     def _go_back(self, way: Way, memory: Memory, exc: Nowhere, elapsed_s: float) -> Way:
         """There is nobody that way: the way without what was remembered, or back to who wanted it."""
-        self._log("warning", f"[{exc.code}] {exc}")
+        self._log("warning", exc.line)
         if way.recalled:
             memory.forget()
             return self._first_way()

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import trio
 
-from mcpctld.localfly.edge.client import CHUNK, Body
+from mcpctld.localfly.edge.client import CHUNK, Body, nobody
 from mcpctld.localfly.edge.replay import MOST_INSTRUCTIONS_BYTES
 from mcpctld.protocols import http1
 from mcpctld.protocols.http1_server import LAST_CHUNK, encode_chunk
@@ -14,16 +14,12 @@ class Lost(Exception):
     """The machine has ended the connection before its answer was complete. The text says how."""
 
 
-def _nobody() -> None:
-    """Nobody wants to know."""
-
-
 class Link:
     """Sends a request, and reads the answer. `touch` is called when something has come or gone."""
 
     def __init__(self, stream: trio.SocketStream) -> None:
         self.stream = stream
-        self.touch: Callable[[], None] = _nobody
+        self.touch: Callable[[], None] = nobody
         self._reader = http1.ResponseReader()
 
     def expect(self, method: str, *, upgrade: bool) -> None:

@@ -23,6 +23,10 @@ class Loads:
         now = trio.current_time()
         return 0.0 if self._counts[machine] else now - self._idle_since.setdefault(machine, now)
 
+    def rests(self, machine: str) -> None:
+        """It does not run: it will not have been idle when it does."""
+        self._idle_since[machine] = trio.current_time()
+
     @contextlib.contextmanager
     def one_more(self, app: str, machine: str) -> Iterator[None]:
         """For as long as a request is with a machine."""

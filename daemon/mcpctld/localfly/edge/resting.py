@@ -11,6 +11,9 @@ from mcpctld.localfly.edge.routing import RUNNING
 from mcpctld.localfly.edge.settings import Service, find_service
 from mcpctld.localfly.fleet import Fleet, FleetMachine, Refused
 
+STEP_S = 1.0
+"""How often it is noted who does not run."""
+
 _log = logging.getLogger("mcpctld.localfly.edge")
 
 
@@ -26,18 +29,23 @@ class Rest:
 
     async def run(self) -> None:
         """Look again and again."""
+        next_look = trio.current_time() + self._period_s
         async with trio.open_nursery() as nursery:
             while True:
-                await trio.sleep(self._period_s)
-                for app in self._fleet.apps():
-                    self._look(nursery, app.name)
-                self._loads.keep(
-                    {
-                        each.id
-                        for app in self._fleet.apps()
-                        for each in self._fleet.machines(app.name)
-                    }
-                )
+                await trio.sleep(min(STEP_S, self._period_s))
+                self._note()
+                if trio.current_time() >= next_look:
+                    next_look = trio.current_time() + self._period_s
+                    for app in self._fleet.apps():
+                        self._look(nursery, app.name)
+
+    def _note(self) -> None:
+        """See who does not run: others start machines, too, and those have just begun."""
+        machines = [each for app in self._fleet.apps() for each in self._fleet.machines(app.name)]
+        self._loads.keep({machine.id for machine in machines})
+        for machine in machines:
+            if machine.state not in RUNNING:
+                self._loads.rests(machine.id)
 
     def _look(self, nursery: trio.Nursery, app: str) -> None:
         """Have the machines of an app stopped that are too many."""

@@ -16,12 +16,17 @@ from mcpctld.protocols.http1 import Headers
 
 
 class Unanswerable(Exception):
-    """A request cannot be served. `code` as in Fly's logs; the text is for people, the client's too."""
+    """A request cannot be served. `code` as in Fly's logs, if it has one; the text is for people, the client's too."""
 
     def __init__(self, status: int, code: str, text: str) -> None:
         super().__init__(text)
         self.status = status
         self.code = code
+
+    @property
+    def line(self) -> str:
+        """For the log."""
+        return f"[{self.code}] {self}" if self.code else str(self)
 
 
 class Nowhere(Unanswerable):

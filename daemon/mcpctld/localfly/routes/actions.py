@@ -13,12 +13,8 @@ from mcpctld.localfly.call import OK, Call, Result
 from mcpctld.localfly.commands import place
 from mcpctld.localfly.errors import ApiError, precondition
 from mcpctld.localfly.machines import SETTLED, Machine
-from mcpctld.localfly.shapes import parse_duration
+from mcpctld.localfly.shapes import SIGNALS, parse_duration
 
-SIGNALS = (
-    "SIGABRT", "SIGALRM", "SIGFPE", "SIGHUP", "SIGILL", "SIGINT", "SIGKILL", "SIGPIPE", "SIGQUIT",
-    "SIGSEGV", "SIGTERM", "SIGTRAP", "SIGUSR1", "SIGUSR2",
-)  # fmt: skip
 WAITABLE = ("started", "stopped", "suspended", "destroyed", "failed", "settled")
 LONGEST_WAIT_S = 60
 EXEC_S = 30.0

@@ -10,7 +10,7 @@ from mcpctld.localfly import checks, ids
 from mcpctld.localfly.call import OK, Call, Result
 from mcpctld.localfly.commands import image_name
 from mcpctld.localfly.errors import ApiError, precondition
-from mcpctld.localfly.machines import DEFAULT_LEASE_S, Event, Machine, rfc3339
+from mcpctld.localfly.machines import Event, Machine, rfc3339
 from mcpctld.localfly.routes.platform import REGIONS
 from mcpctld.localfly.shapes import read_config
 from mcpctld.localfly.state import App
@@ -259,9 +259,3 @@ def _image_ref(image: str) -> dict[str, str]:
 def _event(event: Event) -> dict[str, Any]:
     shown: dict[str, Any] = msgspec.to_builtins(event)
     return {key: value for key, value in shown.items() if value is not None}
-
-
-__all__ = [
-    "DEFAULT_LEASE_S", "OWNER", "create_machine", "destroy_machine", "get_machine", "list_events",
-    "list_machines", "list_versions", "update_machine", "view",
-]  # fmt: skip

@@ -16,6 +16,12 @@ class Connected(msgspec.Struct, frozen=True):
     connection: "Connection"
 
 
+class Accepted(msgspec.Struct, frozen=True):
+    """A peer has begun a connection to a port that takes them; `Connected` or `Closed` follows."""
+
+    connection: "Connection"
+
+
 class Readable(msgspec.Struct, frozen=True):
     """There is something to read where there was nothing: bytes, or the end of them."""
 
@@ -52,4 +58,4 @@ class Resolved(msgspec.Struct, frozen=True):
     lookup: "Lookup"
 
 
-Event = Connected | Readable | Writable | Closed | Received | Answered | Resolved
+Event = Connected | Accepted | Readable | Writable | Closed | Received | Answered | Resolved

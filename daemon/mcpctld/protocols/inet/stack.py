@@ -6,7 +6,7 @@ what is of no use is dropped and counted (`statistics`).
 """
 
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -14,7 +14,7 @@ from mcpctld.protocols.inet import icmpv6, ipv6, udp
 from mcpctld.protocols.inet.dns.message import Kind
 from mcpctld.protocols.inet.dns.resolver import Lookup
 from mcpctld.protocols.inet.drops import Drop, Dropped
-from mcpctld.protocols.inet.events import Event
+from mcpctld.protocols.inet.events import Accepted, Event
 from mcpctld.protocols.inet.limiter import Limiter
 from mcpctld.protocols.inet.path_mtu import PathMtus
 from mcpctld.protocols.inet.ports import (
@@ -58,12 +58,22 @@ class StackStatistics(msgspec.Struct, frozen=True):
 class Stack:
     """A host with one IPv6 address, at the end of a tunnel. Addresses are 16 bytes in network order."""
 
-    def __init__(self, address: bytes, mtu: int, entropy: Entropy) -> None:
-        """`mtu`: of the tunnel, in bytes. Raises `ValueError` if that is less than IPv6 needs."""
+    def __init__(
+        self,
+        address: bytes,
+        mtu: int,
+        entropy: Entropy,
+        accepts: Callable[[int], bool] = lambda port: False,
+    ) -> None:
+        """`mtu`: of the tunnel, in bytes. `accepts`: whether a port takes connections, asked for each one.
+
+        Raises `ValueError` for an MTU that is less than IPv6 needs.
+        """
         if mtu < ipv6.MIN_MTU:
             raise ValueError(f"an MTU of {mtu} is too small: IPv6 needs {ipv6.MIN_MTU}")
         self._address = address
         self._entropy = entropy
+        self._accepts = accepts
         self._numbers = SequenceNumbers(entropy)
         self._paths = PathMtus(mtu)
         self._connections: dict[bytes, Connection] = {}
@@ -142,10 +152,14 @@ class Stack:
         flow = Flow(self._address, ours, address, port)
         if flow.key in self._connections:
             raise ValueError(f"cannot connect: port {ours} is in use for this peer")
+        connection = self._open(flow, now, settings, events)
+        connection.connect(now)
+        return connection
+
+    def _open(self, flow: Flow, now: float, settings: Settings, events: deque[Event]) -> Connection:
         iss = self._numbers.initial(flow.key, now)
         connection = Connection(flow, iss, settings, self._paths, events, self._touch)
         self._connections[flow.key] = connection
-        connection.connect(now)
         return connection
 
     def _make_room(self) -> None:
@@ -238,11 +252,27 @@ class Stack:
     def _receive_tcp(self, packet: ipv6.Packet, now: float) -> None:
         segment = parse_segment(packet)
         key = packet.addresses[:16] + packet.payload[:_PORTS_LENGTH]
-        connection = self._connections.get(key)
+        connection = self._connections.get(key) or self._accept(packet, segment, now)
         if connection is None:
             self._refuse(packet, segment, now)
         else:
             connection.receive_segment(segment, now)
+
+    def _accept(self, packet: ipv6.Packet, segment: Segment, now: float) -> Connection | None:
+        """A connection that a peer begins, if it may. It is as if both had opened at once (RFC 9293 §3.5, figure 7):
+        only that our SYN has not gone out before."""
+        if segment.flags & (SYN | ACK | RST | FIN) != SYN or not icmpv6.is_unicast(packet.source):
+            return None
+        if not self._accepts(segment.destination_port):
+            return None
+        try:
+            self._make_room()
+        except OutOfPorts:
+            raise Dropped(Drop.QUEUE_FULL) from None
+        flow = Flow(self._address, segment.destination_port, packet.source, segment.source_port)
+        connection = self._open(flow, now, DEFAULT_SETTINGS, self._events)
+        self._events.append(Accepted(connection))
+        return connection
 
     def _refuse(self, packet: ipv6.Packet, segment: Segment, now: float) -> None:
         """A segment for nobody is answered by a reset (RFC 9293 §3.10.7.1). Always raises `Dropped`."""
