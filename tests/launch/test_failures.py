@@ -80,6 +80,10 @@ def test_an_app_of_the_user_is_left_alone(fly: LocalFly, tmp_path: Path):
         assert made.launch(name="time")["kind"] == "conflict"
         assert fly.apps() == ["time"]
         assert made.record() is None
+        made.run("launch", {"wish": {**WISH, "name": "time"}, "keep": True})
+        assert made.do("destroy")["event"] == "result"
+        assert fly.apps() == ["time"]
+        assert made.record() is None
         result = made.launch()
         assert fly.apps() == ["time", result["app"]]
         made.do("destroy")

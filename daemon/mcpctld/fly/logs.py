@@ -82,7 +82,6 @@ class Follower:
             lines = await self._more()
             if lines:
                 self._pause_s = FIRST_PAUSE_S
-                await trio.lowlevel.checkpoint()
                 return lines
             await trio.sleep(self._pause_s)
             self._pause_s = min(LONGEST_PAUSE_S, 2 * self._pause_s)
@@ -94,7 +93,8 @@ class Follower:
             self._failures += 1
             if exc.kind in ("denied", "not-found") or self._failures > MOST_FAILURES:
                 raise
-            return []  # noqa: ASYNC910  (`poll` has waited)
+            await trio.lowlevel.checkpoint()
+            return []
         self._failures = 0
         self._token = page.next_token or self._token
         return page.lines

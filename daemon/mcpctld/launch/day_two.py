@@ -6,10 +6,9 @@ import msgspec
 import trio
 
 from mcpctld.errors import NotFound, UserError
-from mcpctld.fly.errors import FlyError, Reason
 from mcpctld.fly.machine_shapes import Machine
 from mcpctld.launch import telling
-from mcpctld.launch.carry_out import without_secrets
+from mcpctld.launch.carry_out import take_away, without_secrets
 from mcpctld.launch.changing import ASLEEP, bring_up, current, replace, replace_checked
 from mcpctld.launch.desk import Desk
 from mcpctld.launch.journal import Record
@@ -223,12 +222,11 @@ async def destroy(desk: Desk, request: Target) -> Result:
     record = await trio.to_thread.run_sync(desk.journal.read, request.server)
     app, at = _app(request, record), record.at if record else request.at
     async with await desk.open_fly(at) as fly:
-        try:
+        if record and not record.finished:  # the app of that name may be somebody else's
+            await take_away(desk.work(fly, record))
+        else:
             await fly.apps.delete(app)
             await fly.apps.wait_gone(app)
-        except FlyError as exc:
-            if exc.reason is not Reason.NOT_FOUND:
-                raise
     await desk.store.delete(request.server, BEARER_KEY)
     await trio.to_thread.run_sync(desk.journal.remove, request.server)
     desk.tell(telling.step("destroyed", f"app {app} is deleted"))
