@@ -12,11 +12,12 @@ one JSON object on its stdin, where nobody sees the secrets in it; it answers in
 Ctrl-C is passed on, and its end waited for: it undoes what it has begun.
 """
 
+import contextlib
 import json
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import IO, Any
 
 from mcpctl import output, wire
@@ -42,9 +43,12 @@ def run(
     """
     words = [sys.executable, "-P", "-m", program, operation]
     # A process group of its own: a terminal's Ctrl-C would reach it twice, and the second one cuts its undoing short.
-    with subprocess.Popen(  # noqa: S603  (constant words, no shell)
-        words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, process_group=0
-    ) as child:
+    with (
+        _terminated_as_interrupted(),
+        subprocess.Popen(  # noqa: S603  (constant words, no shell)
+            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, process_group=0
+        ) as child,
+    ):
         assert child.stdin
         assert child.stdout
         conversation = _Conversation(takes)
@@ -59,6 +63,16 @@ def run(
             child.send_signal(signal.SIGINT)
             raise
     return conversation.outcome(operation, child.returncode)
+
+
+@contextlib.contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """SIGTERM ends us as Ctrl-C does: else the program would go on by itself, and nobody write the server down."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def offline(operation: str, request: Event) -> Event:

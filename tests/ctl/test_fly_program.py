@@ -108,15 +108,19 @@ signal.pause()
 )
 
 
-def test_an_interrupt_is_passed_on_and_the_end_heard_out(says, capsys):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_is_passed_on_and_the_end_heard_out(says, capsys, number):
+    before = signal.getsignal(signal.SIGTERM)
+
     def takes(event):
         if event["text"] == "ready":
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(number)
         return False
 
     with pytest.raises(KeyboardInterrupt):
         fly_program.run("x", {}, program=says(UNDOING), takes=takes)
     assert capsys.readouterr().err == "mcpctl: undone\nmcpctl: stopped; run it again to go on\n"
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_a_program_that_dies_of_an_interrupt_was_interrupted(says):
