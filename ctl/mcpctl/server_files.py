@@ -27,6 +27,17 @@ def names() -> list[str]:
     return sorted(file.removesuffix(".toml") for file in found if file.endswith(".toml"))
 
 
+def has_tunnels() -> bool:
+    """Whether `config.toml` names a way into a private network; False while it cannot be read."""
+    import tomllib
+
+    try:
+        with open(f"{wire.config_dir()}/config.toml", "rb") as file:
+            return bool(tomllib.load(file).get("tunnels"))
+    except (OSError, ValueError):
+        return False
+
+
 def read(name: str) -> bytes | None:
     """The contents of a server's file; None when there is none."""
     with _translated("read", path_of(name)):

@@ -8,7 +8,6 @@ from base64 import b64encode
 import pytest
 
 from mcpctl.adoption import plan
-from mcpctl.adoption import recognise as recognise_module
 from mcpctl.adoption.programs import program
 from mcpctl.adoption.recognise import recognise
 from mcpctl.adoption.values import NotAdoptable, filled, looks_secret
@@ -273,8 +272,7 @@ def test_nothing_of_a_candidate_shows_its_secrets():
         ({"url": "http://app.internal:8080/mcp", "headers": {"X-Key": "t0k"}}, "http://app.internal:8080/mcp", "t0k"),
     ],
 )  # fmt: skip
-def test_with_a_way_into_private_networks_what_is_there_is_moved(monkeypatch, entry, url, secret):
-    monkeypatch.setattr(recognise_module, "PRIVATE_REACHED", True)
-    draft = found(entry).draft
+def test_with_a_way_into_private_networks_what_is_there_is_moved(entry, url, secret):
+    draft = recognise(read_entry(entry), ENVIRON, private=True).draft
     assert draft.spec["url"] == url
     assert list(draft.secrets.values()) == [secret]

@@ -123,3 +123,17 @@ def test_a_project_is_adopted_by_name_with_the_bare_name(daemon, run, places, mo
     assert run("adopt", "team", "--project")[0] == 0
     entry = json.loads(file.read_text())["mcpServers"]["team"]
     assert entry == {"command": "mcpctl", "args": ["attach", "team"]}
+
+
+def test_a_server_in_a_private_network_is_moved_once_there_is_a_tunnel(
+    run, places, tmp_path, monkeypatch
+):
+    file = places / ".cursor" / "mcp.json"
+    file.parent.mkdir()
+    file.write_text('{"mcpServers": {"inner": {"url": "http://app.flycast/mcp"}}}')
+    monkeypatch.setenv("MCPCTL_CONFIG_DIR", str(tmp_path))
+    assert "[tunnels.fly]" in run("adopt")[1]
+    (tmp_path / "config.toml").write_text('[tunnels.fly]\nkind = "fly"\n')
+    rows = {line.split()[0]: line for line in run("adopt")[1].splitlines()}
+    assert rows["inner"].split()[:3] == ["inner", "cursor", "url"]
+    assert "config.toml" not in rows["inner"]

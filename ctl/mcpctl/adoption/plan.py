@@ -34,9 +34,11 @@ class Adoption:
     candidates: list[Candidate] = field(default_factory=list)
 
 
-def candidates(entries: Iterable[Entry], environ: Mapping[str, str]) -> list[Candidate]:
-    """All entries that are not ours yet, with what they are."""
-    return [_candidate(entry, environ) for entry in entries if entry.server is None]
+def candidates(
+    entries: Iterable[Entry], environ: Mapping[str, str], *, private: bool = False
+) -> list[Candidate]:
+    """All entries that are not ours yet, with what they are; `private` is that of `recognise`."""
+    return [_candidate(entry, environ, private) for entry in entries if entry.server is None]
 
 
 def adoptions(
@@ -76,9 +78,9 @@ def edits(adoption: Adoption, known: Iterable[Entry], machine: Machine) -> list[
     return made
 
 
-def _candidate(entry: Entry, environ: Mapping[str, str]) -> Candidate:
+def _candidate(entry: Entry, environ: Mapping[str, str], private: bool) -> Candidate:
     try:
-        return Candidate(entry, recognise(entry.launch, environ))
+        return Candidate(entry, recognise(entry.launch, environ, private=private))
     except NotAdoptable as exc:
         return Candidate(entry, None, str(exc))
 

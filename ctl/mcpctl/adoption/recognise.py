@@ -17,9 +17,6 @@ from mcpctl.clients import Launch
 from mcpctl.errors import UsageError
 from mcpctl.server_draft import SECRET_LOOKING, Draft
 
-PRIVATE_REACHED = False
-"""Whether the agent has a way into private networks of Fly.io; with it, what is there is adopted like any other."""
-
 _PRIVATE = (".internal", ".flycast")
 
 
@@ -32,29 +29,32 @@ class Recognised:
     may_log_in: bool = False
 
 
-def recognise(launch: Launch, environ: Mapping[str, str]) -> Recognised:
-    """The server behind an entry. Raises `NotAdoptable`."""
+def recognise(launch: Launch, environ: Mapping[str, str], *, private: bool = False) -> Recognised:
+    """The server behind an entry; `private`: the agent has a way into private networks. Raises `NotAdoptable`."""
     if launch.unread:
         raise NotAdoptable(f"it uses {', '.join(launch.unread)}, which has no counterpart here")
     try:
         if launch.url is not None:
             remote = Remote(launch.url, tuple(launch.headers.items()), transport=launch.transport)
-            return _remote("url", replace(remote, may_log_in=not launch.headers), launch, environ)
+            remote = replace(remote, may_log_in=not launch.headers)
+            return _remote("url", remote, launch, environ, private)
         name, args = program(launch.words)
         found = bridge(name, args, launch.env)
         if found is not None:
-            return _remote(found[0], found[1], launch, environ)
+            return _remote(found[0], found[1], launch, environ, private)
         return Recognised("command", _command(launch, environ))
     except UsageError as exc:
         raise NotAdoptable(str(exc)) from exc
 
 
-def _remote(kind: str, remote: Remote, launch: Launch, environ: Mapping[str, str]) -> Recognised:
+def _remote(
+    kind: str, remote: Remote, launch: Launch, environ: Mapping[str, str], private: bool
+) -> Recognised:
     def fill(text: str) -> str:
         return filled(text, launch.env, environ)
 
     url, basic = _split_user(fill(remote.url))
-    _check_host(url)
+    _check_host(url, private)
     secrets: dict[str, str] = {}
     headers = [_header(name, fill(value), secrets) for name, value in remote.headers]
     authorization = None
@@ -90,11 +90,12 @@ def _split_user(url: str) -> tuple[str, tuple[str, str] | None]:
     return bare, (unquote(user), unquote(password or ""))
 
 
-def _check_host(url: str) -> None:
+def _check_host(url: str, private: bool) -> None:
     parts = urlsplit(url)
-    if not PRIVATE_REACHED and (parts.hostname or "").endswith(_PRIVATE):
+    if not private and (parts.hostname or "").endswith(_PRIVATE):
         raise NotAdoptable(
-            "its server is in a private network of Fly.io, which mcpctl cannot reach"
+            "its server is in a private network of Fly.io; give mcpctl a way there first: "
+            "a table [tunnels.fly] in config.toml"
         )
     for name, value in parse_qsl(parts.query):
         if SECRET_LOOKING.search(name) or looks_secret(name, value):

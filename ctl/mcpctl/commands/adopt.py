@@ -44,7 +44,7 @@ def adopt(args: argparse.Namespace) -> int:
     if args.all and (args.names or args.project):
         raise UsageError("--all takes no names, and leaves projects out: name their entries")
     entries = client_flags.entries(args)
-    found = plan.candidates(entries, os.environ)
+    found = plan.candidates(entries, os.environ, private=server_files.has_tunnels())
     if not args.names and not args.all:
         return _list(found)
     chosen = found if args.all else _named(found, args.names)
