@@ -124,13 +124,17 @@ def renew(tunnels: Tunnels, http: HttpClient, wake: Engine, why: str) -> None:
 
 
 def newly_named(wake: Engine) -> Callable[[frozenset[str]], None]:
-    """Wakes the machine of a server that a client's file has just gained; not of those that it had at our start."""
+    """Wakes the machine of a server that a client's file has just gained, not of those that it had at our start; and
+    lets that of a server sleep which the last file has just lost.
+    """
     before: frozenset[str] | None = None
 
     def hear(named: frozenset[str]) -> None:
         nonlocal before
         for name in () if before is None else named - before:
             wake.gained(name)
+        for name in () if before is None else before - named:
+            wake.lost(name)
         before = named
 
     return hear

@@ -327,3 +327,18 @@ async def test_what_a_client_configuration_gains_is_woken_ahead(
         await trio.sleep(10)
         assert w.fly.of("time").state(trio.current_time()) is State.AWAKE
         assert {app for _, _, app in w.fly.asked} == {"time"}
+
+
+async def test_what_no_client_configuration_names_any_more_is_not_kept_warm(
+    folder: str, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with world(folder, server(policy="always")) as w:
+        await trio.sleep(IDLE_S * 3)
+        assert w.fly.of("time").state(trio.current_time()) is State.AWAKE
+        w.engine.lost("time")
+        w.engine.lost("unknown")
+        await trio.sleep(IDLE_S * 3)
+        assert w.fly.of("time").state(trio.current_time()) is State.ASLEEP
+        w.engine.gained("time")
+        await trio.sleep(IDLE_S * 3)
+        assert w.fly.of("time").state(trio.current_time()) is State.AWAKE

@@ -94,7 +94,14 @@ class Engine:
         """A client's configuration names this server now: it will be attached soon."""
         watch = self.watch(name)
         if watch is not None and watch.fly.policy != "never":
+            watch.name_it(True)
             watch.attached("client configuration")
+
+    def lost(self, name: str) -> None:
+        """No client's configuration names this server any more: it is not kept warm."""
+        watch = self.watch(name)
+        if watch is not None:
+            watch.name_it(False)
 
     def look_again(self) -> None:
         """The network is another one, or this computer has slept: what was thought of machines and hours may be old."""

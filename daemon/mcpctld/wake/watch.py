@@ -16,7 +16,7 @@ from mcpctld.model import FlySpec
 from mcpctld.wake import schedule
 from mcpctld.wake.chronicle import Chronicle, Publish
 from mcpctld.wake.machines import Failed, Machine, Machines, choose
-from mcpctld.wake.plan import PROXY_GRACE_S, WAKE_BOUND_S, Plan
+from mcpctld.wake.plan import PROXY_GRACE_S, WAKE_BOUND_S, Plan, Policy
 from mcpctld.wake.records import Records
 from mcpctld.wake.states import Action, Failure, State, state_of
 
@@ -45,6 +45,9 @@ class Watch:
         """`proxied`: Fly's proxy stands before the machine, and may start it too."""
         self.name = name
         self.fly = fly
+        self._proxied = proxied
+        self._named = True
+        """Whether some client's configuration names it, as far as is known."""
         self.plan = Plan(fly.policy, fly.sleep, fly.idle_timeout_s, _grace_s(proxied))
         self._chronicle = Chronicle(name, records, publish, clock)
         self._machines = machines
@@ -63,13 +66,28 @@ class Watch:
         """Its table has changed: go by this one. Sessions go on as they are."""
         same = (self.fly.at, self.fly.app, self.fly.machine) == (fly.at, fly.app, fly.machine)
         self.fly = fly
-        self.plan.configure(fly.policy, fly.sleep, fly.idle_timeout_s, _grace_s(proxied))
+        self._proxied = proxied
         self._hours = [schedule.parse(text) for text in fly.wake_at]
         if not same:
             self._id = fly.machine
             self._chronicle.forget()
             self.plan.state = State.UNKNOWN
+        self._configure_plan()
+
+    def name_it(self, named: bool) -> None:
+        """A client's configuration names it now, or none does any more: then nothing keeps it warm but who calls."""
+        self._named = named
+        self._configure_plan()
+
+    def _configure_plan(self) -> None:
+        fly = self.fly
+        self.plan.configure(self._policy, fly.sleep, fly.idle_timeout_s, _grace_s(self._proxied))
         self.poke()
+
+    @property
+    def _policy(self) -> Policy:
+        kept = self.fly.policy == "always" and not self._named
+        return "attached" if kept else self.fly.policy
 
     @property
     def trouble(self) -> Failed | None:
@@ -111,7 +129,7 @@ class Watch:
         """A request is over, in whatever way."""
         self.plan.call_ended(trio.current_time())
         if not self.plan.calls:
-            self._chronicle.charge("always" if self.fly.policy == "always" else "")
+            self._chronicle.charge("always" if self._policy == "always" else "")
             self.poke()
 
     def answered(self) -> None:
@@ -198,7 +216,7 @@ class Watch:
     def _mind_hours(self) -> None:
         """Wake it in time for the next hour of `wake_at`."""
         due = self._next_hour()
-        if due is None or self.fly.policy == "never":
+        if due is None or self.fly.policy == "never" or not self._named:
             return
         ahead = due - self._clock()
         if ahead <= self._chronicle.times.lead_s:
