@@ -54,13 +54,14 @@ def run(*, foreground: bool) -> int:
     memory.keep_big_buffers()
     memory.collect_less()
     os.chdir("/")  # keep no folder busy that a client happened to start us in
+    signals = Signals()
     with Standing() as standing:
-        trio.run(serve, standing, describe_daemon(standing.manager, log_file))
+        trio.run(serve, standing, describe_daemon(standing.manager, log_file), signals)
     _log.info("daemon.stopped")
     return 0
 
 
-async def serve(standing: Standing, info: shapes.DaemonInfo) -> None:
+async def serve(standing: Standing, info: shapes.DaemonInfo, signals: "Signals") -> None:
     """Everything that runs, until a stop is asked for and done."""
     async with trio.open_nursery() as nursery:
         store = ServerStore(wire.config_dir())
@@ -99,6 +100,7 @@ async def serve(standing: Standing, info: shapes.DaemonInfo) -> None:
             },
         )
         await agent.wait_stopping()
+        signals.stopping = True
         accepting.cancel()
         await save(commons, wake)  # before another daemon looks
         if agent.hands_over:
@@ -168,6 +170,22 @@ async def watch_clients(seen: Seen, agent: Agent) -> None:
         await room.watch_clients(seen, agent.events.publish, agent.folders)
     except Exception:  # sessions go on without it
         _log.exception("clients.watch_failed")
+
+
+class Signals:
+    """SIGTERM and SIGINT while `stop_on_signal` does not hear them: at our start they end us, while we go they change
+    nothing, for what we leave has to be put in order.
+    """
+
+    def __init__(self) -> None:
+        self.stopping = False
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._hear)
+
+    def _hear(self, number: int, frame: object) -> None:
+        if not self.stopping:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
 
 
 async def stop_on_signal(agent: Agent) -> None:

@@ -337,3 +337,17 @@ async def test_a_hundred_short_sessions_leave_no_descriptor_and_no_zombie(stage:
         await ten()
     await until(lambda: descriptors(daemon.pid) <= first, f"no more than {first} descriptors")
     assert children(daemon.pid) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_the_daemon_goes_leaves_it_the_time_to_tidy_up(
+    number: signal.Signals,
+) -> None:
+    """Its sockets would stay: between the end of what hears signals and its own there is a moment."""
+    code = (
+        "import signal; from mcpctld.run import Signals; signals = Signals(); signals.stopping = True\n"
+        f"signal.raise_signal({number}); print('tidied up', flush=True)\n"
+        f"signals.stopping = False; signal.raise_signal({number}); print('not reached')"
+    )
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (-number, "tidied up\n")
