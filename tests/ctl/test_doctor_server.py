@@ -8,13 +8,15 @@ import ssl
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 import trustme
 
 from e2e import wrapped
 from harness import FIXTURES, steady_port
-from mcpctl import examining, reaching
+from mcpctl import examining, fly_program, network_steps, reaching, wire
+from mcpctl.errors import CtlError
 
 TOKEN = "s3cret-of-the-test"
 PARROT = [sys.executable, "-I", "-S", str(FIXTURES / "parrot.py")]
@@ -248,7 +250,7 @@ def test_a_machine_that_may_sleep_is_left_alone(state):
 
 @pytest.mark.parametrize(("days", "level"), [(14.0, "ok"), (13.9, "warning"), (0.5, "warning")])
 def test_days_that_are_left(days, level):
-    assert examining.certificate(days)["level"] == level
+    assert network_steps.certificate(days)["level"] == level
 
 
 @pytest.mark.parametrize(
@@ -263,7 +265,7 @@ def test_days_that_are_left(days, level):
     ],
 )
 def test_what_a_tunnel_leads_to(patterns, host, leads):
-    assert examining.leads_to(patterns, host) is leads
+    assert network_steps.leads_to(patterns, host) is leads
 
 
 @pytest.mark.parametrize(
@@ -296,6 +298,89 @@ def test_no_step_waits_for_ever():
 
 def test_health_of_somebody_else_is_not_ours():
     for body in (b"", b"{", b"[]", b'{"status": "ok"}'):
-        assert examining.health(reaching.Reply(200, "application/json", "", body)) is None
+        assert network_steps.health(reaching.Reply(200, "application/json", "", body)) is None
     reply = reaching.Reply(503, "application/json", "", json.dumps({"status": "unready"}).encode())
-    assert examining.health(reply)["level"] == "problem"
+    assert network_steps.health(reply)["level"] == "problem"
+
+
+# ---------------------------------------------------------------- the daemon, tunnels, machines
+
+
+def lines(findings):
+    """Step and level of each, and what all of them say."""
+    seen = list(findings)
+    said = " ".join(one["message"] for one in seen)
+    return [(one["step"], one["level"]) for one in seen], said
+
+
+def test_the_daemon_is_looked_at(daemon):
+    status = daemon.status()
+    levels, text = lines(examining.daemon(status, started=True))
+    assert levels == [("daemon", "ok"), ("secrets", "ok"), ("configuration", "ok")]
+    assert "has been started" in text
+    assert "none are kept yet" in text
+    status["daemon"]["version"] = "0.0.1"
+    status["config_errors"] = [{"file": "/x.toml", "message": "is torn"}]
+    secrets = Path(wire.state_dir(), "secrets.json")
+    secrets.touch(mode=0o644)
+    levels, text = lines(examining.daemon(status, started=False))
+    assert levels == [
+        ("daemon", "ok"), ("version", "warning"), ("secrets", "problem"), ("configuration", "problem"),
+    ]  # fmt: skip
+    assert f"chmod 600 {secrets}" in text
+    assert "cannot use /x.toml: is torn" in text
+    secrets.chmod(0o600)
+    assert lines(examining.daemon(status, started=False))[0][2] == ("secrets", "ok")
+
+
+@pytest.mark.parametrize(
+    ("state", "error", "level"),
+    [("up", "old", "ok"), ("closed", None, "ok"), ("opening", "no answer", "warning")],
+)
+def test_what_a_tunnel_serves_is_left_to_the_handshake(state, error, level):
+    tunnel = {"name": "fly", "hosts": ["*.flycast"], "state": state, "last_error": error}
+    at = reaching.target("http://app.flycast/mcp")
+    found = network_steps.name(at, [tunnel])
+    assert (found.finding["level"], found.addresses) == (level, [])
+    assert f"through tunnel fly, which is {state}" in found.finding["message"]
+
+
+def test_what_a_proxy_leads_to_is_left_to_the_handshake(monkeypatch):
+    monkeypatch.setenv("https_proxy", f"http://u:{TOKEN}@proxy.invalid:1")
+    monkeypatch.setenv("no_proxy", "near.invalid")
+    found = network_steps.name(reaching.target("https://far.invalid/"), [])
+    assert (found.finding["level"], found.addresses) == ("ok", [])
+    assert TOKEN not in found.finding["message"]
+    for host in ("near.invalid", "localhost", "127.0.0.1"):
+        assert not reaching.is_proxied(reaching.target(f"https://{host}/"))
+
+
+def test_what_fly_says_of_machines():
+    def machine(ident, **fields):
+        return {"id": ident, "state": "started", "checks": [], "findings": [], **fields}
+
+    def levels(fly):
+        return [one["level"] for one in examining.machines(fly)]
+
+    assert levels(examining.Fly(None, [machine("a")], None)) == ["ok"]
+    assert levels(examining.Fly(None, [], "no token")) == ["warning"]
+    assert levels(examining.Fly(None, [], None)) == ["problem"]
+    assert levels(examining.Fly("b", [machine("a")], None)) == ["problem", "ok"]
+    checks = [{"name": "health", "status": "critical"}]
+    assert levels(examining.Fly(None, [machine("a", checks=checks)], None)) == ["problem"]
+    asleep = machine("a", checks=checks, state="stopped")
+    assert levels(examining.Fly(None, [asleep], None)) == ["ok"]
+    config = {"services": [{"autostop": "suspend", "autostart": False}]}
+    review = fly_program.offline("review", {"config": config, "machines": 2})["findings"]
+    found = lines(examining.machines(examining.Fly(None, [machine("a", findings=review)], None)))
+    assert ("fly", "problem") in found[0]
+    assert "autostart: false" in found[1]
+    assert "the app has 2" in found[1]
+
+
+def test_fly_is_not_waited_for_without_a_bound(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    (tmp_path / "mute.py").write_text("import time\ntime.sleep(60)\n")
+    with pytest.raises(CtlError, match=r"no answer to status within 0\.2 s") as caught:
+        fly_program.run("status", {}, program="mute", within_s=0.2)
+    assert caught.value.kind == "timeout"

@@ -8,7 +8,9 @@ from mcpctl import daemon_process, examining, fly_program, output, server_files,
 from mcpctl.client import Client
 from mcpctl.commands.common import Commands, command, json_flag
 from mcpctl.errors import CtlError, UsageError
-from mcpctl.examining import Around, Finding
+from mcpctl.examining import Around
+from mcpctl.findings import Finding
+from mcpctl.reaching import BOUND_S
 
 MAX_BYTES = 1024 * 1024
 
@@ -34,7 +36,8 @@ def doctor(args: argparse.Namespace) -> int:
     if args.name is not None and (args.name.endswith(".toml") or os.path.isfile(args.name)):
         return _review(args)
     started = not daemon_process.answers()
-    client = daemon_process.running_client()
+    daemon_process.running_client()
+    client = Client(timeout_s=BOUND_S)
     status = client.status()
     report = _Report(as_json=args.json)
     names = _names(args.name, [server["name"] for server in status["servers"]])
