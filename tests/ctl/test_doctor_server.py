@@ -35,7 +35,7 @@ def steps(home, *words, code=1):
 
 
 @contextlib.contextmanager
-def serving(answer, context=None):
+def serving(answer, context=None, port=0):
     """An HTTP server in a thread whose answer to everything is `answer`: status, headers, body; its port."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -62,7 +62,7 @@ def serving(answer, context=None):
             connection.settimeout(10)
             return context.wrap_socket(connection, server_side=True), address
 
-    with Server(("127.0.0.1", 0), Handler) as server:
+    with Server(("127.0.0.1", port), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         yield server.server_port
@@ -384,3 +384,15 @@ def test_fly_is_not_waited_for_without_a_bound(tmp_path, monkeypatch):
     with pytest.raises(CtlError, match=r"no answer to status within 0\.2 s") as caught:
         fly_program.run("status", {}, program="mute", within_s=0.2)
     assert caught.value.kind == "timeout"
+
+
+@pytest.mark.slow
+def test_what_the_daemon_remembers_is_no_answer_of_the_server(home):
+    port = steady_port()
+    wrap = wrapped.start(home, port=port).wait_ready()
+    home.add("was", url=f"http://127.0.0.1:{port}/mcp")
+    assert steps(home, "was", code=0)[0][-1] == ("handshake", "ok")
+    wrap.terminate()
+    with serving((503, {}, b""), port=port):
+        levels, _ = steps(home, "was")  # `initialize` is answered from memory
+    assert levels[-2:] == [("http", "problem"), ("handshake", "problem")]
