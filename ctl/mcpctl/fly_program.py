@@ -17,6 +17,7 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from typing import IO, Any
 
@@ -36,10 +37,12 @@ def run(
     *,
     program: str = PROGRAM,
     takes: Callable[[Event], bool] | None = None,
+    within_s: float | None = None,
 ) -> Event:
     """The result of an operation, without its `event`. Raises `CtlError` with what the program says went wrong.
 
     `takes` sees each step and line of a log as it comes, and answers whether that is all that has to be done about it.
+    `within_s` is for what changes nothing: the program is killed then, and that is a `timeout`.
     """
     words = [sys.executable, "-P", "-m", program, operation]
     # A process group of its own: a terminal's Ctrl-C would reach it twice, and the second one cuts its undoing short.
@@ -53,8 +56,9 @@ def run(
         assert child.stdout
         conversation = _Conversation(takes)
         try:
-            _send(child.stdin, request)
-            conversation.read(child.stdout)
+            with _bounded(child, operation, within_s):
+                _send(child.stdin, request)
+                conversation.read(child.stdout)
         except KeyboardInterrupt:
             conversation.read_to_the_end(child)
             conversation.say_how_it_ended()
@@ -73,6 +77,30 @@ def _terminated_as_interrupted() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
+def _bounded(
+    child: subprocess.Popen[bytes], operation: str, within_s: float | None
+) -> Iterator[None]:
+    """Kill the program when the block takes longer: then it raises `timeout`."""
+    if within_s is None:
+        yield
+        return
+    expired = threading.Event()
+
+    def end() -> None:
+        expired.set()
+        child.kill()
+
+    timer = threading.Timer(within_s, end)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+    if expired.is_set():
+        raise CtlError("timeout", f"no answer to {operation} within {within_s:g} s")
 
 
 def offline(operation: str, request: Event) -> Event:

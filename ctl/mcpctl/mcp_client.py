@@ -34,6 +34,7 @@ class RpcError(CtlError):
         text = str(error.get("message", "no message"))
         data = error.get("data")
         named = data.get("kind") if isinstance(data, dict) else None
+        self.of_daemon = named in wire.KINDS
         if named in wire.KINDS:
             super().__init__(named, text.removeprefix("mcpctl: "))
         else:

@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import tomllib
+import urllib.request
 from collections.abc import Iterator
 
 import pytest
@@ -118,4 +119,53 @@ def test_a_launch_that_is_interrupted_is_gone_on_with_or_taken_back(place: Home)
     done(place, "launch", "--abort", "--local", "--server", "time")
     done(place, "launch", TIME, "--local", "--server", "time")
     assert '"timezone": "UTC"' in now(place)
+    done(place, "destroy", "time", "--yes")
+
+
+def steps(home: Home, *words: str) -> dict[str, list[str]]:
+    """What `mcpctl doctor` finds on the way to the server: by step, the levels."""
+    finished = home.mcpctl("doctor", "time", "--json", *words, within_s=BOUND_S)
+    assert TOKEN not in finished.out + finished.err
+    findings = finished.json()["servers"][0]["findings"]
+    assert finished.code == int("problem" in [one["level"] for one in findings]), finished
+    found: dict[str, list[str]] = {}
+    for one in findings:
+        found.setdefault(one["step"], []).append(one["level"])
+    return found
+
+
+def state(home: Home) -> str:
+    """Of the machine, as Fly has it."""
+    [machine] = json.loads(done(home, "status", "time", "--json"))["machines"]
+    return str(machine["state"])
+
+
+def stop(home: Home) -> None:
+    """Put the machine to sleep behind the daemon's back, and wait until it sleeps."""
+    file = json.loads((home.state_dir / "localfly" / "localfly.json").read_text())
+    [machine] = json.loads(done(home, "status", "time", "--json"))["machines"]
+    request = urllib.request.Request(
+        f"{file['api']}/v1/apps/time/machines/{machine['id']}/stop",
+        method="POST",
+        headers={"Authorization": f"Bearer {file['token']}"},
+    )
+    urllib.request.urlopen(request, timeout=30).close()
+    wait_until(lambda: state(home) == "stopped", "a machine that sleeps", BOUND_S)
+
+
+def test_the_way_to_a_machine_is_checked_and_sleep_is_respected(place: Home) -> None:
+    done(place, "launch", TIME, "--local", "--server", "time", "--auto-stop", "stop")
+    awake = steps(place)
+    for step in ("configuration", "name", "tcp", "http", "health", "auth", "handshake"):
+        assert awake[step] == ["ok"], awake
+    assert set(awake["fly"]) == {"ok"}, awake
+    assert state(place) == "started"
+    stop(place)
+    assert steps(place) == {
+        "configuration": ["ok"], "name": ["ok"], "network": ["skipped"], "fly": ["ok"],
+    }  # fmt: skip
+    assert state(place) == "stopped"
+    woken = steps(place, "--wake")
+    assert woken["wake"] == woken["handshake"] == ["ok"], woken
+    assert state(place) == "started"
     done(place, "destroy", "time", "--yes")

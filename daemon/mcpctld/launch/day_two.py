@@ -7,7 +7,7 @@ import trio
 
 from mcpctld.errors import NotFound, UserError
 from mcpctld.fly.machine_shapes import Machine
-from mcpctld.launch import telling
+from mcpctld.launch import review, telling
 from mcpctld.launch.carry_out import take_away, without_secrets
 from mcpctld.launch.changing import ASLEEP, bring_up, current, replace, replace_checked
 from mcpctld.launch.desk import Desk
@@ -172,7 +172,7 @@ async def status(desk: Desk, request: Target) -> Result:
         "at": at,
         "finished": bool(record and record.finished),
         "url": record.result.get("url") if record else None,
-        "machines": [_shown(machine) for machine in machines],
+        "machines": [_shown(machine, len(machines)) for machine in machines],
         "addresses": [{"ip": address.ip, "type": address.type} for address in addresses],
     }
 
@@ -186,7 +186,8 @@ def _app(request: Target, record: Record | None) -> str:
     return app
 
 
-def _shown(machine: Machine) -> dict[str, Any]:
+def _shown(machine: Machine, count: int) -> dict[str, Any]:
+    findings = review.review_machine(machine.config, machines=count)
     return {
         "id": machine.id,
         "state": machine.state,
@@ -196,6 +197,7 @@ def _shown(machine: Machine) -> dict[str, Any]:
         "guest": machine.config.get("guest"),
         "checks": [{"name": check.name, "status": check.status} for check in machine.checks],
         "updated_at": machine.updated_at,
+        "findings": msgspec.to_builtins(findings),
     }
 
 
