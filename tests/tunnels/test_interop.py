@@ -69,16 +69,21 @@ class Boringtun:
         self.process.communicate(timeout=30)
 
 
-@pytest.mark.slow
-async def test_http_through_boringtun(nursery, tmp_path):
+@pytest.fixture
+def boringtun(tmp_path):
     if importlib.util.find_spec("mitmproxy_rs") is None:
         unavailable("mitmproxy_rs", "mitmproxy_rs is not installed")
     gateway = Boringtun(tmp_path)
-    client = Client(nursery, gateway, tmp_path, carrier="udp")
+    yield gateway
+    gateway.close()
+
+
+@pytest.mark.slow
+async def test_http_through_boringtun(nursery, tmp_path, boringtun):
+    client = Client(nursery, boringtun, tmp_path, carrier="udp")
     body = os.urandom(300_000)
     for host in ("my-app.internal", "my-app.flycast"):
         assert await client.ask(host, body) == body
     [peer] = client.info["peers"]
     assert (client.info["state"], peer["carrier"]) == ("up", "udp")
     nursery.cancel_scope.cancel()
-    gateway.close()
