@@ -6,18 +6,22 @@ offset. So values are skipped by the standard library's scanner, at its speed, a
 
 import json
 import re
+import sys
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
 from mcpctl.editing.problems import Unreadable
 
-_COMMENT = r"//[^\r\n]*+|/\*.*?\*/"
-_TRIVIA = rf"(?:[ \t\r\n]++|{_COMMENT})*+"
+_KEEPS = "+" if sys.version_info >= (3, 11, 5) else ""
+"""Makes a repeated group possessive. Before 3.11.5 one that may backtrack inside matches wrongly (gh-106052)."""
+_BLOCK = r"/\*[^*]*+(?:\*(?!/)[^*]*+)*\*/"
+_COMMENT = rf"//[^\r\n]*+|{_BLOCK}"
+_TRIVIA = rf"(?:[ \t\r\n]++|{_COMMENT})*{_KEEPS}"
 _STRING = r'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 _BLANKED = re.compile(
     # What stays is passed over here, inside the engine: a file may have a million strings.
-    rf"(?P<kept>(?:[^\"/,\[{{]++|{_STRING}|,(?!{_TRIVIA}[\]}}])|[\[{{](?!{_TRIVIA},)|/(?![/*]))*+)"
+    rf"(?P<kept>(?:[^\"/,\[{{]++|{_STRING}|,(?!{_TRIVIA}[\]}}])|[\[{{](?!{_TRIVIA},)|/(?![/*]))*{_KEEPS})"
     rf"(?:(?P<comment>{_COMMENT})"
     rf"|(?P<nothing>[\[{{]{_TRIVIA}),"  # no value in front: for the parser to refuse
     rf"|(?P<comma>,)|(?P<stray>[\"/])|\Z)",  # a string or comment without an end
@@ -26,7 +30,7 @@ _BLANKED = re.compile(
 _VISIBLE = re.compile(r"[^\r\n]")
 _SKIPPED = re.compile(_TRIVIA, re.DOTALL)
 _SPACE = re.compile(r"[ \t\r\n]*")
-_REST_OF_LINE = re.compile(r"(?:[ \t]*+/\*.*?\*/)*+(?:[ \t]*+//[^\r\n]*+)?+", re.DOTALL)
+_REST_OF_LINE = re.compile(rf"(?:[ \t]*+{_BLOCK})*{_KEEPS}(?:[ \t]*+//[^\r\n]*+)?")
 
 
 class Number(str):
