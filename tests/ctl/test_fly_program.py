@@ -97,13 +97,12 @@ UNDOING = (
     EMIT
     + """
 import signal
-def undo(*_):
-    emit(event="step", text="undone")
-    emit(event="error", kind="timeout", message="stopped; run it again to go on")
-    sys.exit(130)
-signal.signal(signal.SIGINT, undo)
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
 emit(event="step", text="ready")
-signal.pause()
+signal.sigwait([signal.SIGINT])
+emit(event="step", text="undone")
+emit(event="error", kind="timeout", message="stopped; run it again to go on")
+sys.exit(130)
 """
 )
 

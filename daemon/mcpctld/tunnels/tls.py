@@ -46,6 +46,8 @@ def make_context() -> ssl.SSLContext:
         context: ssl.SSLContext = truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     else:
         context = ssl.create_default_context()
+    # Said, for what is the default differs: Python leaves it to OpenSSL, and that to the distribution.
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
     return context
 
@@ -60,7 +62,9 @@ def _explain(host: str, cause: BaseException | None) -> McpctlError:
     if isinstance(cause, ssl.SSLCertVerificationError):
         why = cause.verify_message.rstrip(".")
         return PeerError(f"cannot trust the TLS certificate of {host}: {why}; {_advice(cause)}")
-    if isinstance(cause, ssl.SSLError) and not isinstance(cause, ssl.SSLEOFError):
+    # Which of the two an end without `close_notify` becomes depends on Python and OpenSSL.
+    hung_up = isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError)
+    if isinstance(cause, ssl.SSLError) and not hung_up:
         return PeerError(
             f"TLS with {host} failed: {cause.reason or cause}; does the URL need http:// or another port?"
         )
