@@ -85,6 +85,7 @@ class _ClientWatch:
                 for path in paths:
                     nursery.start_soon(self._follow, path)
             self._is_complete = True
+            _log.info("clients.watched", extra={"files": len(paths)})
             self._name()
         await trio.lowlevel.checkpoint()
 

@@ -10,7 +10,7 @@ Times are Unix times in seconds. The texts of refusals are those that the real A
 """
 
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import msgspec
@@ -134,7 +134,7 @@ class Machine(msgspec.Struct, kw_only=True):
         return int((self.config.get("guest") or {}).get("memory_mb") or DEFAULT_MEMORY_MB)
 
 
-def why_not_suspend(config: dict[str, Any]) -> str:
+def why_not_suspend(config: Mapping[str, Any]) -> str:
     """What keeps a machine from being suspended; empty when nothing does."""
     guest = config.get("guest") or {}
     if int(guest.get("memory_mb") or DEFAULT_MEMORY_MB) > MOST_SUSPENDED_MB:

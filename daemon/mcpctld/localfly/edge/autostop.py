@@ -11,9 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from mcpctld.localfly.edge.settings import Autostop
-
-MOST_SUSPENDED_MB = 2048
-"""With more memory a machine cannot be suspended, and is stopped."""
+from mcpctld.localfly.machines import why_not_suspend
 
 Way = Literal["stop", "suspend"]
 
@@ -54,20 +52,6 @@ def _pick(here: Sequence[Running], quiet_s: float, *, keeps_some: bool) -> list[
     return sorted(idle, key=lambda each: -each.idle_s)[:1]
 
 
-def can_suspend(config: Mapping[str, Any]) -> bool:
-    """Whether a machine with this configuration can be suspended: little memory, no swap, no schedule, no GPU."""
-    guest = config.get("guest") or {}
-    init = config.get("init") or {}
-    if (guest.get("memory_mb") or 0) > MOST_SUSPENDED_MB:
-        return False
-    return not (
-        guest.get("gpu_kind")
-        or guest.get("gpus")
-        or init.get("swap_size_mb")
-        or config.get("schedule")
-    )
-
-
 def way_to_rest(way: Autostop, config: Mapping[str, Any]) -> Way:
     """How a machine is put to rest: one that cannot be suspended is stopped."""
-    return "suspend" if way == "suspend" and can_suspend(config) else "stop"
+    return "suspend" if way == "suspend" and not why_not_suspend(config) else "stop"
